@@ -1,0 +1,46 @@
+# Differentially private synthetic images: the table of contents of the workflow.
+#
+# Paths: results/{sensitive,public,runs,evaluation,reports}/… (docs/architecture.md)
+# Labels: name~key, where key is a hash of a stage's settings and of its parents' keys.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# Parts of a population that are generated side by side: `snakemake --set-scatter shards=8`.
+scattergather:
+    shards=1,
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/encoders.smk"
+include: "rules/generators.smk"
+include: "rules/pe.smk"
+include: "rules/privacy.smk"
+include: "rules/evaluation.smk"
+include: "rules/report.smk"
+
+
+report: "rules/report/workflow.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/reports/{EXPERIMENT}/report.html",
+
+
+try:
+    check_rules(workflow.rules)
+except BoundaryViolation as violation:
+    raise WorkflowError(f"privacy boundary: {violation}") from None
+
+
+onstart:
+    secure_zone()

@@ -1,0 +1,119 @@
+# Private Evolution: initialise → for t = 1 … T: look ahead → vote → select → vary.
+#
+# Only `vote` sees sensitive data. The initial population and the first lookahead depend on neither
+# the sensitive data nor ε nor the threshold, so they are public and shared by all runs of a seed.
+
+
+rule initialise:
+    """RANDOM: a shard of the initial population."""
+    input:
+        pipeline=initial_pipeline,
+    output:
+        population="results/public/initial/{initial}/seed{seed}/population/{scatteritem}.safetensors",
+    log:
+        "results/logs/initialise/{initial}/seed{seed}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/initialise/{initial}/seed{seed}/{scatteritem}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("initialise"),
+    script:
+        "../workflow_scripts/steps/initialise.py"
+
+
+rule look_ahead:
+    """The first lookahead: mean embeddings of variations of the initial population."""
+    input:
+        population="results/public/initial/{initial}/seed{seed}/population/{scatteritem}.safetensors",
+        pipeline=initial_pipeline,
+        weights=lookahead_weights,
+    output:
+        lookahead=(
+            "results/public/initial/{initial}/seed{seed}/lookahead/{lookahead}/{scatteritem}.safetensors"
+        ),
+    log:
+        "results/logs/look_ahead/{initial}/seed{seed}/{lookahead}/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/look_ahead/{initial}/seed{seed}/{lookahead}/{scatteritem}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("look_ahead"),
+    script:
+        "../workflow_scripts/steps/look_ahead.py"
+
+
+rule vote:
+    """MECHANISM. Every sensitive image votes for its nearest candidate; noise; write-once."""
+    input:
+        embeddings=sensitive_embeddings,
+        lookahead=lookahead_files,
+        budget="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/budget.json",
+    output:
+        votes="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/votes.safetensors",
+        ledger="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/ledger.json",
+    log:
+        "results/sensitive/{dataset}/logs/vote/{method}/eps{epsilon}/seed{seed}/iter{t}.log",
+    benchmark:
+        "results/sensitive/{dataset}/benchmarks/vote/{method}/eps{epsilon}/seed{seed}/iter{t}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("vote"),
+    script:
+        "../workflow_scripts/steps/vote.py"
+
+
+rule select:
+    """The parents of the next population, by their noisy votes."""
+    input:
+        votes="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/votes.safetensors",
+        budget="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/budget.json",
+        population=candidate_files,
+    output:
+        parents="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/parents.safetensors",
+    log:
+        "results/logs/select/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}.log",
+    benchmark:
+        "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/select.iter{t}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("select"),
+    script:
+        "../workflow_scripts/steps/select.py"
+
+
+rule vary:
+    """VARIATION: a shard of the next population, and that population's lookahead."""
+    input:
+        parents="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/parents.safetensors",
+        pipeline=method_pipeline,
+        weights=method_weights,
+    output:
+        population="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/population/{scatteritem}.safetensors",
+        lookahead="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/lookahead/{scatteritem}.safetensors",
+    log:
+        "results/logs/vary/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}.{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/vary.iter{t}.{scatteritem}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("vary"),
+    script:
+        "../workflow_scripts/steps/vary.py"
+
+
+use rule vary as vary_last with:
+    input:
+        parents=last_parents,
+        pipeline=method_pipeline,
+        weights=method_weights,
+    output:
+        population="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/final/{scatteritem}.safetensors",
+    log:
+        "results/logs/vary/{dataset}/{method}/eps{epsilon}/seed{seed}/final.{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/vary.final.{scatteritem}.tsv"

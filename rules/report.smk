@@ -1,0 +1,156 @@
+# From metrics to tables, figures and one HTML page. Reads metrics and released files, no images of
+# the sensitive data.
+
+
+rule collect_metrics:
+    """Every metric of every run, one row each."""
+    input:
+        metrics=experiment_metrics,
+    output:
+        metrics="results/reports/{experiment}/metrics.csv",
+    log:
+        "results/logs/report/{experiment}/collect_metrics.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/collect_metrics.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("collect_metrics"),
+    script:
+        "../workflow_scripts/steps/collect_metrics.py"
+
+
+rule collect_iterations:
+    """Accuracy by iteration of every run of Private Evolution, one row each."""
+    input:
+        metrics=experiment_iterations,
+    output:
+        iterations="results/reports/{experiment}/iterations.csv",
+    log:
+        "results/logs/report/{experiment}/collect_iterations.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/collect_iterations.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("collect_iterations"),
+    script:
+        "../workflow_scripts/steps/collect_iterations.py"
+
+
+rule collect_runs:
+    """Where every run lies, what it spent and what it took."""
+    input:
+        statements=experiment_statements,
+        releases=experiment_releases,
+    output:
+        runs="results/reports/{experiment}/runs.csv",
+    log:
+        "results/logs/report/{experiment}/collect_runs.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/collect_runs.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("collect_runs"),
+    script:
+        "../workflow_scripts/steps/collect_runs.py"
+
+
+rule tabulate:
+    """The comparison table: methods × ε, mean ± sd over seeds."""
+    input:
+        metrics="results/reports/{experiment}/metrics.csv",
+        runs="results/reports/{experiment}/runs.csv",
+    output:
+        csv="results/reports/{experiment}/table.csv",
+        md="results/reports/{experiment}/table.md",
+        tex="results/reports/{experiment}/table.tex",
+        html=report(
+            "results/reports/{experiment}/table.html",
+            caption="report/table.rst",
+            category="Comparison",
+            labels={"result": "table"},
+        ),
+    log:
+        "results/logs/report/{experiment}/tabulate.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/tabulate.tsv"
+    conda:
+        "../environment.yml"
+    script:
+        "../workflow_scripts/steps/tabulate.py"
+
+
+rule draw_accuracy:
+    """Accuracy by iteration and by ε, for the experiment's first classifier."""
+    input:
+        iterations="results/reports/{experiment}/iterations.csv",
+        table="results/reports/{experiment}/table.csv",
+    output:
+        by_iteration=report(
+            "results/reports/{experiment}/figures/accuracy_by_iteration.png",
+            caption="report/accuracy_by_iteration.rst",
+            category="Comparison",
+            labels={"result": "accuracy by iteration"},
+        ),
+        by_epsilon=report(
+            "results/reports/{experiment}/figures/accuracy_by_epsilon.png",
+            caption="report/accuracy_by_epsilon.rst",
+            category="Comparison",
+            labels={"result": "accuracy by ε"},
+        ),
+    log:
+        "results/logs/report/{experiment}/draw_accuracy.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/draw_accuracy.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("report"),
+    script:
+        "../workflow_scripts/steps/draw_accuracy.py"
+
+
+rule draw_samples:
+    """Released images: one of each class, for every method, ε and iteration (first seed)."""
+    input:
+        populations=pictured_populations,
+    output:
+        figure=report(
+            "results/reports/{experiment}/figures/samples_{dataset}.png",
+            caption="report/samples.rst",
+            category="Samples",
+            labels={"data set": "{dataset}"},
+        ),
+    log:
+        "results/logs/report/{experiment}/draw_samples.{dataset}.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/draw_samples.{dataset}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("draw_samples"),
+    script:
+        "../workflow_scripts/steps/draw_samples.py"
+
+
+rule write_report:
+    """One self-contained HTML page."""
+    input:
+        metrics="results/reports/{experiment}/metrics.csv",
+        runs="results/reports/{experiment}/runs.csv",
+        table="results/reports/{experiment}/table.csv",
+        figures=report_figures,
+    output:
+        html="results/reports/{experiment}/report.html",
+    log:
+        "results/logs/report/{experiment}/write_report.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/write_report.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("report"),
+    script:
+        "../workflow_scripts/steps/write_report.py"

@@ -1,0 +1,104 @@
+"""A small convolutional classifier: the encoder trained on public data, and a downstream judge."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workflow_scripts.device import choose_device
+
+BATCH = 500
+
+
+class SmallCnn(nn.Module):
+    """Three convolutions, average pooling to 2×2, an embedding and a linear head.
+
+    Parameters
+    ----------
+    channels : int
+        Of the images.
+    width : int
+        Channels of the first convolution; the others have twice and four times as many.
+    dimension : int
+        Length of the embedding.
+    classes : int
+    """
+
+    def __init__(self, channels: int, width: int, dimension: int, classes: int):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, padding=1, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 4 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * width, dimension),
+        )
+        self.head = nn.Linear(dimension, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [N, classes] of images float32 [N, C, H, W]."""
+        return self.head(F.relu(self.features(x)))
+
+
+def as_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 [N, H, W, C] → float32 [N, C, H, W] in [−1, 1]."""
+    scaled = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+    return scaled.float().div_(127.5).sub_(1.0)
+
+
+def train_classifier(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    *,
+    width: int,
+    dimension: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> SmallCnn:
+    """Fit a `SmallCnn` by AdamW with a cosine schedule; equal arguments give equal weights.
+
+    Parameters
+    ----------
+    images : uint8 [N, H, W, C]
+    labels : int64 [N]
+    """
+    device = choose_device()
+    torch.manual_seed(seed)
+    network = SmallCnn(images.shape[-1], width, dimension, classes).to(device)
+    x, y = as_tensor(images, device), torch.from_numpy(labels).to(device)
+    batches = -(-len(labels) // batch_size)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
+    order = torch.Generator().manual_seed(seed)
+    network.train()
+    for epoch in range(epochs):
+        total = 0.0
+        for rows in torch.randperm(len(labels), generator=order).split(batch_size):
+            rows = rows.to(device)
+            loss = F.cross_entropy(network(x[rows]), y[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item() * len(rows)
+        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(labels):.4f}", flush=True)
+    return network.eval()
+
+
+@torch.inference_mode()
+def apply(module: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Outputs float32 [N, …] of a module for images uint8 [N, H, W, C], in batches."""
+    device = choose_device()
+    module = module.to(device).eval()
+    parts = [
+        module(as_tensor(images[start : start + BATCH], device)).cpu().numpy()
+        for start in range(0, max(len(images), 1), BATCH)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""Metrics against sensitive data: for the benchmark, never inputs of a method."""

@@ -1,0 +1,146 @@
+"""Files that are either whole or absent.
+
+Every output is written under a temporary name in its own folder, flushed to disk and renamed, so
+a reader never sees half a file, whatever kills the writer. Arrays are stored as safetensors: no
+pickle, no code run on load, slices read without loading the rest.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+
+class FileProblem(Exception):
+    """A file that is missing, damaged or not what its reader expects; the message names it."""
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it there in one step."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes private files; a result has the permissions that any new file would have.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, content) -> None:
+    """Write `content` as JSON with sorted keys."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path):
+    """Read a JSON file; a damaged one is a `FileProblem` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileProblem(f"{path}: no such file") from error
+    except ValueError as error:
+        raise FileProblem(f"{path}: not valid JSON ({error})") from error
+
+
+def write_arrays(
+    path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named arrays as one safetensors file.
+
+    `metadata` says what made the arrays. It must hold no time and no host name: equal settings
+    give equal bytes.
+    """
+    # Arrays are stored in C order; a transposed view would otherwise be written wrongly.
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_bytes(path, save(contiguous, metadata=dict(metadata or {})))
+
+
+def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the named arrays of a safetensors file, all of them if none is named."""
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            wanted = names or tuple(stored.keys())
+            return {name: stored.get_tensor(name) for name in wanted}
+    except FileNotFoundError as error:
+        raise FileProblem(f"{path}: no such file") from error
+    except SafetensorError as error:
+        raise FileProblem(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def digest(*parts: np.ndarray | bytes | str) -> str:
+    """SHA-256, in hex, of the contents of arrays (type, shape, values) and strings."""
+    whole = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            part = f"{part.dtype.str}{part.shape}".encode() + np.ascontiguousarray(part).tobytes()
+        elif isinstance(part, str):
+            part = part.encode()
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256, in hex, of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def claim_directory(directory: str | Path, settings: Mapping) -> None:
+    """Write `settings.json` into a directory, or check the one that is there.
+
+    A directory's name holds a hash of its settings; the file says what they are and is compared on
+    every use, so results of other settings are never mixed in.
+
+    Raises
+    ------
+    FileProblem
+        If the directory belongs to other settings.
+    """
+    path = Path(directory) / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if not path.exists():
+        write_json(path, settings)
+        return
+    found = read_json(path)
+    if found != settings:
+        differing = sorted(
+            key
+            for key in {*found, *settings}
+            if found.get(key, "absent") != settings.get(key, "absent")
+        )
+        raise FileProblem(
+            f"{path}: this directory was made with other settings (differing: "
+            f"{', '.join(differing)}); move it away or undo the change by hand"
+        )

@@ -1,0 +1,162 @@
+"""One accountant for every method: privacy loss distributions, composed by dp-accounting.
+
+The neighbouring relation is zero-out of one record with N public, numerically equal to adding or
+removing one record. Noise is calibrated by the closed form and verified with the accountant that
+will judge it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from workflow_scripts.privacy.gaussian import GaussianEvent, epsilon_of, noise_multiplier_of
+
+# ε may exceed the budget by this factor − 1: the rounding of the two computations, not a loophole.
+TOLERANCE = 1e-6
+RELATION = "zero-out of one record, N public (numerically add-or-remove-one)"
+
+
+class BudgetExceeded(Exception):
+    """The composition of what was released costs more than the run's budget."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a list of events costs together.
+
+    Attributes
+    ----------
+    epsilon : float
+        At `delta`, by the accountant.
+    grid : float
+        Discretisation of the privacy loss; the result is an upper bound for any grid.
+    """
+
+    epsilon: float
+    delta: float
+    grid: float
+
+    @property
+    def accountant(self) -> dict:
+        return {
+            "method": "privacy loss distribution",
+            "library": f"dp-accounting {version('dp-accounting')}",
+            "discretisation": self.grid,
+        }
+
+
+def compose(events: Sequence[GaussianEvent], delta: float, scale: float = 1.0) -> Composition:
+    """ε of adaptively composed events at δ.
+
+    Parameters
+    ----------
+    events : sequence of GaussianEvent
+        What was executed; none costs nothing.
+    delta : float
+    scale : float
+        The size of ε to expect; below 1 the grid is refined in proportion.
+    """
+    grid = 1e-4 * min(1.0, scale)
+    if not events:
+        return Composition(0.0, delta, grid)
+    # dp-accounting takes two seconds to import; runs without events need none of it.
+    from dp_accounting import GaussianDpEvent, NeighboringRelation
+    from dp_accounting.pld import PLDAccountant
+
+    accountant = PLDAccountant(
+        NeighboringRelation.REPLACE_SPECIAL, value_discretization_interval=grid
+    )
+    for noise_multiplier, count in Counter(e.noise_multiplier for e in events).items():
+        accountant.compose(GaussianDpEvent(noise_multiplier), count)
+    return Composition(float(accountant.get_epsilon(delta)), delta, grid)
+
+
+def calibrate(epsilon: float, delta: float, iterations: int) -> tuple[float, Composition]:
+    """The noise multiplier for T unit-sensitivity Gaussian releases within (ε, δ), verified.
+
+    Returns
+    -------
+    (float, Composition)
+        σ, and what the accountant says of it: at most ε × (1 + `TOLERANCE`).
+    """
+    noise_multiplier = noise_multiplier_of(epsilon, delta, iterations)
+    while True:
+        events = [GaussianEvent(noise_multiplier, 1.0)] * iterations
+        composition = compose(events, delta, scale=epsilon)
+        if composition.epsilon <= epsilon * (1 + TOLERANCE):
+            return noise_multiplier, composition
+        noise_multiplier *= 1 + TOLERANCE / 10
+
+
+def check_budget(composition: Composition, epsilon: float) -> None:
+    """Refuse a composition that exceeds the budget ε."""
+    if not composition.epsilon <= epsilon * (1 + TOLERANCE):
+        raise BudgetExceeded(
+            f"the executed releases cost ε = {composition.epsilon:.6g} at δ = "
+            f"{composition.delta:.3g}, more than the budget ε = {epsilon:g}; nothing is released"
+        )
+
+
+def closed_form(events: Sequence[GaussianEvent], delta: float) -> float | None:
+    """ε of equal Gaussian events by the closed form, an independent check; None if they differ."""
+    multipliers = {event.noise_multiplier for event in events}
+    if len(multipliers) != 1:
+        return None
+    return epsilon_of(multipliers.pop(), len(events), delta)
+
+
+def statement(
+    ledgers: Sequence[dict], epsilon: float, delta: float, train_size: int, noise_source: str
+) -> dict:
+    """The content of `privacy.json`: what the executed ledgers cost, and what was assumed.
+
+    Parameters
+    ----------
+    ledgers : sequence of dict
+        As written by the mechanisms: `mechanism`, `event`, `release_id`, `noise_source`. A
+        release that stands there twice (shared, or read from a cache) is charged once.
+    epsilon, delta : float
+        The run's budget.
+    train_size : int
+        The declared, public N.
+    noise_source : str
+        As configured; it must agree with the ledgers.
+
+    Raises
+    ------
+    BudgetExceeded
+        If the composition exceeds ε.
+    ValueError
+        If a ledger's noise came from another source than the configuration says.
+    """
+    charged = {ledger["release_id"]: ledger for ledger in ledgers}
+    for ledger in charged.values():
+        if ledger["noise_source"] != noise_source:
+            raise ValueError(
+                f"release {ledger['release_id']} drew its noise from "
+                f"{ledger['noise_source']!r}, the run says {noise_source!r}"
+            )
+    events = [GaussianEvent(**ledger["event"]) for ledger in charged.values()]
+    composition = compose(events, delta, scale=epsilon or 1.0)
+    check_budget(composition, epsilon)
+    return {
+        "epsilon": composition.epsilon,
+        "delta": delta if events else 0.0,
+        "budget": {"epsilon": epsilon, "delta": delta},
+        "epsilon_closed_form": closed_form(events, delta) if events else 0.0,
+        "neighbouring_relation": RELATION,
+        "train_size": {"value": train_size, "status": "declared, public"},
+        "sampling": "none: every record takes part in every release",
+        "accountant": composition.accountant,
+        "noise_source": noise_source if events else None,
+        "is_private": not events or noise_source == "os",
+        "releases": [
+            {
+                "release_id": release_id,
+                "mechanism": ledger["mechanism"],
+                "event": asdict(event),
+            }
+            for (release_id, ledger), event in zip(charged.items(), events, strict=True)
+        ],
+    }

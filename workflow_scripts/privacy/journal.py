@@ -1,0 +1,106 @@
+"""Write-once releases: a mechanism never answers the same question with fresh noise twice.
+
+Snakemake re-runs rules for many reasons, and a second draw is a second release. So a mechanism
+writes what it is about to release into a journal in the sensitive zone, with digests of its inputs,
+before it writes its output. Run again on the same inputs, it copies the journalled values and
+nothing is charged; run on other inputs in the same place, it refuses and says which changed.
+"""
+
+import fcntl
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from workflow_scripts.files import digest, read_arrays, write_arrays
+from workflow_scripts.privacy.gaussian import GaussianEvent
+
+
+class JournalMismatch(Exception):
+    """A release was journalled here for other inputs; nothing has been drawn."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Noisy values with what they cost.
+
+    Attributes
+    ----------
+    values : float64 [N]
+    event : GaussianEvent
+    release_id : str
+        Names this draw wherever it is charged. A digest of released values only.
+    replayed : bool
+        True if the values came from the journal.
+    """
+
+    values: np.ndarray
+    event: GaussianEvent
+    release_id: str
+    replayed: bool
+
+
+def release_once(
+    entry: str | Path,
+    identity: str,
+    inputs: Mapping[str, str],
+    draw: Callable[[], tuple[np.ndarray, GaussianEvent]],
+) -> Release:
+    """Release through a journal entry: draw the first time, replay ever after.
+
+    Parameters
+    ----------
+    entry : path
+        The entry's file, in the sensitive zone. It is no declared output, so Snakemake never
+        deletes it.
+    identity : str
+        What is released: data set, method, ε, seed, iteration.
+    inputs : mapping
+        Digest of every input and setting that the release depends on. SENSITIVE: a digest of
+        private data identifies it, so digests stay in the journal.
+    draw : callable
+        The mechanism.
+
+    Raises
+    ------
+    JournalMismatch
+        If the entry was made from other inputs.
+    """
+    entry = Path(entry)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with open(entry.parent / ".lock", "w") as lock:
+        # Two jobs of two Snakemakes on one release: the second waits, then replays.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if entry.exists():
+            return _replay(entry, inputs)
+        values, event = draw()
+        release_id = digest(identity, values)[:32]
+        metadata = {
+            "identity": identity,
+            "event": json.dumps(asdict(event)),
+            "inputs": json.dumps(dict(sorted(inputs.items()))),
+            "release_id": release_id,
+        }
+        write_arrays(entry, {"values": values}, metadata)
+        return Release(values, event, release_id, replayed=False)
+
+
+def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
+    with safe_open(entry, framework="numpy") as stored:
+        metadata = stored.metadata()
+    journalled = json.loads(metadata["inputs"])
+    changed = sorted(
+        name for name in {*journalled, *inputs} if journalled.get(name) != inputs.get(name)
+    )
+    if changed:
+        raise JournalMismatch(
+            f"{entry}: a release was already drawn here from other inputs (changed: "
+            f"{', '.join(changed)}). Drawing again would be a second release. Undo the change, or "
+            "make it a setting (for a data set: raise its version) so that it gets a new directory."
+        )
+    event = GaussianEvent(**json.loads(metadata["event"]))
+    values = read_arrays(entry, "values")["values"]
+    return Release(values, event, metadata["release_id"], replayed=True)

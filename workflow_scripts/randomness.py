@@ -1,0 +1,27 @@
+"""Public randomness: every draw is named by what it is for.
+
+All randomness that is not privacy noise comes from a generator keyed by the identity of its use
+(the content key of a stage, the run's seed, the step, the iteration, the block). Equal settings
+therefore give equal bytes, on any number of shards and in any order of jobs, and no two uses share
+a stream.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+
+SEED_BITS = 63
+
+
+def seed_of(*identity: str | int | float) -> int:
+    """A 63-bit seed for a use, from SHA-256 of its identity (strings and numbers)."""
+    canonical = json.dumps(identity).encode()
+    return int.from_bytes(hashlib.sha256(canonical).digest()[:8], "big") >> (64 - SEED_BITS)
+
+
+def rng_of(*identity: str | int | float) -> np.random.Generator:
+    """The NumPy random generator of a use, keyed by all 256 bits of its identity's hash."""
+    canonical = json.dumps(identity).encode()
+    words = np.frombuffer(hashlib.sha256(canonical).digest(), dtype=np.uint32)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words.tolist())))

@@ -1,0 +1,24 @@
+"""Train an encoder on a public data set."""
+
+from pathlib import Path
+
+from workflow_scripts.encoders.cnn import train_encoder
+from workflow_scripts.files import read_arrays
+from workflow_scripts.step import Job, run
+
+
+def train(job: Job) -> None:
+    data = read_arrays(job.input.images)
+    job.claim(Path(job.output.weights).parent)
+    accuracy = train_encoder(
+        job.output.weights,
+        data["images"],
+        data["labels"],
+        len(job.settings["classes"]),
+        job.settings["encoder"],
+    )
+    print(f"accuracy on its own training set: {accuracy:.3f}")
+
+
+if __name__ == "__main__":
+    run(train)
