@@ -1,13 +1,8 @@
 # Configuration, wildcards and input functions: what every rule file uses. No rules here.
 
-import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-# Scripts import the package too, here and in jobs on other machines.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
-)
 
 from snakemake.exceptions import WorkflowError
 
@@ -21,13 +16,13 @@ from workflow_scripts.settings import (
     run_of,
     settings_of,
 )
-from workflow_scripts.workflow import clear_stale_lock, plan_of
+from workflow_scripts.workflow import clear_stale_lock, make_importable, plan_of
 
+make_importable(workflow.basedir)
 try:
     PLAN = plan_of(workflow, config)
 except ConfigurationProblem as problem:
     raise WorkflowError(str(problem)) from None
-
 clear_stale_lock(workflow, sys.argv)
 
 EXPERIMENT = PLAN.experiment.experiment
@@ -141,28 +136,13 @@ def sensitive_embeddings(wildcards):
 
 def population_files(run, t):
     """The shards of a run's population after iteration t."""
-    if t == 0:
-        initial = PLAN.methods[run.method.label].initial
-        folder = f"results/public/initial/{initial.label}/seed{run.seed}/population"
-    elif t == run.iterations:
-        folder = f"{run.directory}/final"
-    else:
-        folder = f"{run.directory}/iter{t}/population"
-    return [f"{folder}/{item}.safetensors" for item in SHARDS]
+    return [f"{PLAN.population_folder(run, t)}/{item}.safetensors" for item in SHARDS]
 
 
 @within("public", "released")
 def lookahead_files(wildcards):
     """The lookahead of the candidates of iteration t, the population of iteration t − 1."""
-    run, t = run_of(PLAN, wildcards), int(wildcards.t)
-    if t == 1:
-        stages = stages_of(wildcards)
-        folder = (
-            f"results/public/initial/{stages.initial.label}/seed{run.seed}"
-            f"/lookahead/{stages.lookahead.label}"
-        )
-    else:
-        folder = f"{run.directory}/iter{t - 1}/lookahead"
+    folder = PLAN.lookahead_folder(run_of(PLAN, wildcards), int(wildcards.t) - 1)
     return [f"{folder}/{item}.safetensors" for item in SHARDS]
 
 
@@ -218,11 +198,7 @@ def experiment_statements(wildcards):
 @within("public", "released")
 def pictured_populations(wildcards):
     """The populations of the sample grid: the first seed's, of every method and ε."""
-    return [
-        file
-        for run, t in pictured_iterations(PLAN, wildcards.dataset)
-        for file in population_files(run, t)
-    ]
+    return [file for run, t in pictured_iterations(PLAN, wildcards.dataset) for file in population_files(run, t)]
 
 
 @within("report")

@@ -11,10 +11,10 @@ rule train_generator:
         "results/logs/train_generator/{generator}.log",
     benchmark:
         "results/benchmarks/train_generator/{generator}.tsv"
-    conda:
-        "../environment.yml"
     # The longest job of a small experiment, and everything of its method waits for it.
     priority: 10
+    conda:
+        "../environment.yml"
     params:
         settings=settings("train_generator"),
     script:

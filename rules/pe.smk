@@ -29,9 +29,7 @@ rule look_ahead:
         pipeline=initial_pipeline,
         weights=lookahead_weights,
     output:
-        lookahead=(
-            "results/public/initial/{initial}/seed{seed}/lookahead/{lookahead}/{scatteritem}.safetensors"
-        ),
+        lookahead=("results/public/initial/{initial}/seed{seed}/lookahead/{lookahead}/{scatteritem}.safetensors"),
     log:
         "results/logs/look_ahead/{initial}/seed{seed}/{lookahead}/{scatteritem}.log",
     benchmark:

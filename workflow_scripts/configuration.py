@@ -15,8 +15,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from workflow_scripts.problems import Problem
 
-class ConfigurationProblem(Exception):
+
+class ConfigurationProblem(Problem):
     """The configuration cannot be used; the message says where and why."""
 
 
@@ -465,9 +467,9 @@ def _explain(item: Mapping, content: Any) -> tuple[list[str], str]:
     place, value = [], content
     for part in item["loc"]:
         # The location also names members of unions, which the file does not.
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, tuple) and isinstance(part, int) and part < len(value):
+        if (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, tuple) and isinstance(part, int) and part < len(value)
+        ):
             value = value[part]
         elif item["type"] != "missing" or part != item["loc"][-1]:
             continue

@@ -17,8 +17,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from workflow_scripts.problems import Problem
 
-class FileProblem(Exception):
+
+class FileProblem(Problem):
     """A file that is missing, damaged or not what its reader expects; the message names it."""
 
 

@@ -154,6 +154,28 @@ class Plan:
         n = self._sensitive(run.dataset.name).train_size
         return self.experiment.delta or 1 / (n * math.log(n))
 
+    def population_folder(self, run: Run, t: int) -> str:
+        """Where the shards of a run's population after iteration t lie.
+
+        The initial population is public; the last one has no lookahead and a folder of its own.
+        """
+        if t == 0:
+            return f"{self._initial_folder(run)}/population"
+        if t == run.iterations:
+            return f"{run.directory}/final"
+        return f"{run.directory}/iter{t}/population"
+
+    def lookahead_folder(self, run: Run, t: int) -> str:
+        """Where the lookahead of a run's population after iteration t < T lies."""
+        if t == 0:
+            lookahead = self.methods[run.method.label].lookahead
+            return f"{self._initial_folder(run)}/lookahead/{lookahead.label}"
+        return f"{run.directory}/iter{t}/lookahead"
+
+    def _initial_folder(self, run: Run) -> str:
+        initial = self.methods[run.method.label].initial
+        return f"results/public/initial/{initial.label}/seed{run.seed}"
+
     # --- the grid ---
 
     def _runs_of(self, dataset_name: str, method_name: str) -> Iterable[Run]:
@@ -177,9 +199,7 @@ class Plan:
             for seed in self.experiment.seeds:
                 yield Run(dataset, method, settings, epsilon, seed)
 
-    def _pe(
-        self, name: str, settings: PEMethod, dataset: Stage, stages: MethodStages
-    ) -> Stage:
+    def _pe(self, name: str, settings: PEMethod, dataset: Stage, stages: MethodStages) -> Stage:
         # What the parents' keys already say is left out; the rest is the run's own.
         own = settings.model_dump(exclude={"generator", "encoder", "samples", "lookahead"})
         own |= {
@@ -354,7 +374,10 @@ class Plan:
         encoder = self._encoder(name, where)
         for dataset in self.experiment.datasets:
             self._check_encoder_shape(encoder, self._sensitive(dataset), where)
-        own = {"version": VERSIONS["fidelity"], **self.configuration.evaluation.fidelity.model_dump()}
+        own = {
+            "version": VERSIONS["fidelity"],
+            **self.configuration.evaluation.fidelity.model_dump(),
+        }
         return Stage(name, own, (encoder,))
 
     def _stage(
@@ -418,9 +441,7 @@ class Plan:
         for name in (*settings.variation, *generator.degrees):
             place = f"{where}.variation.{name}"
             if name not in generator.degrees:
-                raise ConfigurationProblem(
-                    _unknown(f"{where}.variation", name, generator.degrees)
-                )
+                raise ConfigurationProblem(_unknown(f"{where}.variation", name, generator.degrees))
             if name not in settings.variation:
                 raise ConfigurationProblem(
                     f"{place}: missing; one number or {settings.iterations} (one per iteration)"

@@ -226,9 +226,7 @@ def iteration_files(plan: Plan) -> dict[str, Run]:
 
 
 def _collect_metrics(plan: Plan, wildcards) -> dict:
-    rows = [
-        {**_row(run), "file": file} for run in plan.runs for file in metric_files(plan, run)
-    ]
+    rows = [{**_row(run), "file": file} for run in plan.runs for file in metric_files(plan, run)]
     return {"experiment": plan.experiment.experiment, "rows": rows}
 
 
@@ -253,9 +251,7 @@ def pictured_iterations(plan: Plan, dataset: str) -> list[tuple[Run, int]]:
     return [
         (run, t)
         for run in plan.runs
-        if run.dataset.label == dataset
-        and run.seed == plan.experiment.seeds[0]
-        and not run.is_real
+        if run.dataset.label == dataset and run.seed == plan.experiment.seeds[0] and not run.is_real
         for t in range(run.iterations + 1)
     ]
 

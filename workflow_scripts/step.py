@@ -12,23 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workflow_scripts.configuration import ConfigurationProblem
-from workflow_scripts.data.datasets import DatasetProblem
-from workflow_scripts.files import FileProblem, claim_directory
-from workflow_scripts.generators.fonts import FontProblem
-from workflow_scripts.privacy.accountant import BudgetExceeded
-from workflow_scripts.privacy.journal import JournalMismatch
-from workflow_scripts.privacy.zones import BoundaryViolation, open_sensitive, zone_of
-
-PROBLEMS = (
-    BoundaryViolation,
-    BudgetExceeded,
-    ConfigurationProblem,
-    DatasetProblem,
-    FileProblem,
-    FontProblem,
-    JournalMismatch,
-)
+from workflow_scripts.files import claim_directory
+from workflow_scripts.privacy.zones import open_sensitive, zone_of
+from workflow_scripts.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ def run(step: Callable[[Job], None]) -> None:
         try:
             step(job)
             return
-        except PROBLEMS as problem:
+        except Problem as problem:
             cause = str(problem)
         except Exception as error:
             traceback.print_exc()

@@ -31,6 +31,12 @@ def plan_of(workflow, config: Mapping) -> Plan:
     return Plan(load_configuration(_relative(root / "config"), experiment, source))
 
 
+def make_importable(root: str) -> None:
+    """Let the scripts of jobs import the package, here and on other machines."""
+    paths = [root, os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+
+
 def _relative(path: Path) -> Path:
     """Relative to the working directory where it lies below it: shorter messages."""
     path = Path(path).absolute()
@@ -51,7 +57,7 @@ def clear_stale_lock(workflow, arguments: Sequence[str], folder: str = ".snakema
     Path(folder).mkdir(exist_ok=True)
     lock_files = Path(folder, "locks")
     descriptor = os.open(Path(folder, "alive.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    for attempt in range(LOCK_ATTEMPTS):
+    for _ in range(LOCK_ATTEMPTS):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock_files, ignore_errors=True)

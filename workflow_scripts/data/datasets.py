@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from workflow_scripts.problems import Problem
+
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
-class DatasetProblem(Exception):
+class DatasetProblem(Problem):
     """A data set that is not what its entry declares; the message names what differs."""
 
 

@@ -39,9 +39,7 @@ def blocks_of(size: int, block_size: int, item: str) -> list[Block]:
     shard, shards = map(int, item.split("-of-"))
     blocks = -(-size // block_size)
     first, last = (shard - 1) * blocks // shards, shard * blocks // shards
-    return [
-        Block(i, i * block_size, min((i + 1) * block_size, size)) for i in range(first, last)
-    ]
+    return [Block(i, i * block_size, min((i + 1) * block_size, size)) for i in range(first, last)]
 
 
 def rows_of(blocks: Sequence[Block]) -> slice:

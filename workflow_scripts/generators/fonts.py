@@ -5,8 +5,10 @@ Symbol fonts and fonts without letters and digits are left out by name; a font t
 character is left out by its character map, so that no sample shows an empty box.
 """
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
+
+from workflow_scripts.problems import Problem
 
 # Families in matplotlib/mpl-data/fonts/ttf that draw digits and both cases of the Latin letters.
 # Licences: see docs/dependencies.md. Left out: cmex10, cmmi10, cmsy10 (mathematics: the digits and
@@ -37,7 +39,7 @@ MATPLOTLIB_FONTS = (
 )
 
 
-class FontProblem(Exception):
+class FontProblem(Problem):
     """No usable font, or one that cannot draw the wanted text; the message names it."""
 
 
@@ -51,7 +53,7 @@ def matplotlib_font_folder() -> Path:
     return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
 
 
-@lru_cache(maxsize=None)
+@cache
 def characters_of(path: str) -> frozenset[str]:
     """The characters that a font file has a glyph for."""
     from fontTools.ttLib import TTFont, TTLibError

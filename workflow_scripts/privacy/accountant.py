@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from workflow_scripts.privacy.gaussian import GaussianEvent, epsilon_of, noise_multiplier_of
+from workflow_scripts.privacy.closed_form import epsilon_of, noise_multiplier_of
+from workflow_scripts.privacy.gaussian import GaussianEvent
+from workflow_scripts.problems import Problem
 
 # ε may exceed the budget by this factor − 1: the rounding of the two computations, not a loophole.
 TOLERANCE = 1e-6
 RELATION = "zero-out of one record, N public (numerically add-or-remove-one)"
 
 
-class BudgetExceeded(Exception):
+class BudgetExceeded(Problem):
     """The composition of what was released costs more than the run's budget."""
 
 

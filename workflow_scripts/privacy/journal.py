@@ -17,9 +17,10 @@ from safetensors import safe_open
 
 from workflow_scripts.files import digest, read_arrays, write_arrays
 from workflow_scripts.privacy.gaussian import GaussianEvent
+from workflow_scripts.problems import Problem
 
 
-class JournalMismatch(Exception):
+class JournalMismatch(Problem):
     """A release was journalled here for other inputs; nothing has been drawn."""
 
 

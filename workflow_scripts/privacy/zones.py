@@ -10,6 +10,8 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from workflow_scripts.problems import Problem
+
 ZONES = {
     "sensitive": "results/sensitive/",
     "public": "results/public/",
@@ -38,7 +40,7 @@ PREPARATIONS = frozenset({"prepare_sensitive", "embed_sensitive"})
 REPORTS = frozenset({"collect_metrics", "collect_iterations"})
 
 
-class BoundaryViolation(Exception):
+class BoundaryViolation(Problem):
     """A rule that would carry sensitive data across the boundary; the message says how."""
 
 
@@ -128,9 +130,8 @@ def check_rule(
             )
     written = {zone_of(path) for path in outputs.values()}
     recorded = {zone_of(path) for path in records}
-    if "evaluation" in read and not (name in REPORTS | EVALUATIONS and written <= {"evaluation"}):
-        if not (name in REPORTS and written <= {"report"}):
-            refuse("reads the evaluation zone; only tables are made from metrics")
+    if "evaluation" in read and not (name in REPORTS and written == {"report"}):
+        refuse("reads the evaluation zone; only reports may be made from metrics")
     if "source" in read and "sensitive" in written and name not in PREPARATIONS:
         refuse("reads original files into the sensitive zone; only prepare_sensitive may")
     if name in PREPARATIONS and (written | recorded) != {"sensitive"}:

@@ -31,9 +31,7 @@ def vary_shard(job: Job) -> None:
             blocks,
             settings["identity"],
         )
-        write_arrays(
-            job.output.lookahead, {"embeddings": embeddings, "labels": population.labels}
-        )
+        write_arrays(job.output.lookahead, {"embeddings": embeddings, "labels": population.labels})
 
 
 if __name__ == "__main__":

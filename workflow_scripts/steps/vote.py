@@ -5,7 +5,14 @@ from dataclasses import asdict
 import numpy as np
 
 from workflow_scripts.evolution.votes import release_votes
-from workflow_scripts.files import FileProblem, digest, read_arrays, read_json, write_arrays, write_json
+from workflow_scripts.files import (
+    FileProblem,
+    digest,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 from workflow_scripts.privacy.journal import release_once
 from workflow_scripts.privacy.noise import noise_rng
 from workflow_scripts.step import Job, run
