@@ -33,7 +33,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"results/reports/{EXPERIMENT}/report.html",
+        experiment_releases,
+        report=f"results/reports/{EXPERIMENT}/report.html",
 
 
 try:

@@ -19,6 +19,8 @@ from safetensors.numpy import save
 
 from workflow_scripts.problems import Problem
 
+METADATA = "metadata"
+
 
 class FileProblem(Problem):
     """A file that is missing, damaged or not what its reader expects; the message names it."""
@@ -77,16 +79,18 @@ def read_json(path: str | Path):
 
 
 def write_arrays(
-    path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+    path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping | None = None
 ) -> None:
     """Write named arrays as one safetensors file.
 
-    `metadata` says what made the arrays. It must hold no time and no host name: equal settings
-    give equal bytes.
+    `metadata`, of JSON's types, says what made the arrays. It must hold no time and no host name:
+    equal settings give equal bytes.
     """
     # Arrays are stored in C order; a transposed view would otherwise be written wrongly.
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_bytes(path, save(contiguous, metadata=dict(metadata or {})))
+    # One entry: safetensors writes several in an order that differs from run to run.
+    entry = {METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
+    write_bytes(path, save(contiguous, metadata=entry))
 
 
 def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
@@ -95,6 +99,17 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         with safe_open(path, framework="numpy") as stored:
             wanted = names or tuple(stored.keys())
             return {name: stored.get_tensor(name) for name in wanted}
+    except FileNotFoundError as error:
+        raise FileProblem(f"{path}: no such file") from error
+    except SafetensorError as error:
+        raise FileProblem(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def read_metadata(path: str | Path) -> dict:
+    """The metadata that `write_arrays` stored; empty if there is none."""
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            return json.loads((stored.metadata() or {}).get(METADATA, "{}"))
     except FileNotFoundError as error:
         raise FileProblem(f"{path}: no such file") from error
     except SafetensorError as error:

@@ -3,6 +3,7 @@
 An encoder is opened from its catalogue entry and, where it was trained, its file of weights.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -33,4 +34,5 @@ def open_encoder(settings: Mapping, weights: str | None = None) -> Encoder:
 
 def encode_pixels(images: np.ndarray) -> np.ndarray:
     """The pixels themselves, in [0, 1]."""
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    # Spelled out: an empty shard has no size from which -1 could be told.
+    return images.reshape(len(images), math.prod(images.shape[1:])).astype(np.float32) / 255

@@ -3,23 +3,20 @@
 from collections.abc import Mapping
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.torch import load_file, save
+import torch
 
 from workflow_scripts.cnn import SmallCnn, apply, train_classifier
-from workflow_scripts.files import write_bytes
-
-ARCHITECTURE = ("channels", "width", "dimension", "classes")
+from workflow_scripts.files import read_arrays, read_metadata, write_arrays
 
 
 class CnnEncoder:
     """Embeds images by the layer below the classifier's head."""
 
     def __init__(self, weights: str):
-        with safe_open(weights, framework="numpy") as stored:
-            architecture = {name: int(stored.metadata()[name]) for name in ARCHITECTURE}
-        network = SmallCnn(**architecture)
-        network.load_state_dict(load_file(weights))
+        network = SmallCnn(**read_metadata(weights))
+        network.load_state_dict(
+            {name: torch.from_numpy(values) for name, values in read_arrays(weights).items()}
+        )
         self.features = network.features
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -48,7 +45,6 @@ def train_encoder(
         "dimension": settings["dimension"],
         "classes": classes,
     }
-    metadata = {name: str(value) for name, value in architecture.items()}
-    state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    write_bytes(path, save(state, metadata=metadata))
+    state = {name: values.cpu().numpy() for name, values in network.state_dict().items()}
+    write_arrays(path, state, architecture)
     return float(np.mean(apply(network, images).argmax(1) == labels))

@@ -7,15 +7,13 @@ nothing is charged; run on other inputs in the same place, it refuses and says w
 """
 
 import fcntl
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
-from workflow_scripts.files import digest, read_arrays, write_arrays
+from workflow_scripts.files import digest, read_arrays, read_metadata, write_arrays
 from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.problems import Problem
 
@@ -81,8 +79,8 @@ def release_once(
         release_id = digest(identity, values)[:32]
         metadata = {
             "identity": identity,
-            "event": json.dumps(asdict(event)),
-            "inputs": json.dumps(dict(sorted(inputs.items()))),
+            "event": asdict(event),
+            "inputs": dict(inputs),
             "release_id": release_id,
         }
         write_arrays(entry, {"values": values}, metadata)
@@ -90,9 +88,8 @@ def release_once(
 
 
 def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
-    with safe_open(entry, framework="numpy") as stored:
-        metadata = stored.metadata()
-    journalled = json.loads(metadata["inputs"])
+    metadata = read_metadata(entry)
+    journalled = metadata["inputs"]
     changed = sorted(
         name for name in {*journalled, *inputs} if journalled.get(name) != inputs.get(name)
     )
@@ -102,6 +99,6 @@ def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
             f"{', '.join(changed)}). Drawing again would be a second release. Undo the change, or "
             "make it a setting (for a data set: raise its version) so that it gets a new directory."
         )
-    event = GaussianEvent(**json.loads(metadata["event"]))
+    event = GaussianEvent(**metadata["event"])
     values = read_arrays(entry, "values")["values"]
     return Release(values, event, metadata["release_id"], replayed=True)

@@ -9,6 +9,7 @@ by the one function that opens the sensitive zone.
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from workflow_scripts.problems import Problem
 
@@ -114,13 +115,19 @@ def check_rule(
     BoundaryViolation
     """
 
-    def refuse(reason: str) -> None:
+    def refuse(reason: str) -> NoReturn:
         raise BoundaryViolation(f"rule {name} ({file}): {reason}")
+
+    def zone(path: str) -> str:
+        try:
+            return zone_of(path) or "source"
+        except BoundaryViolation as violation:
+            refuse(str(violation))
 
     read = set()
     for item in inputs:
         if not callable(item):
-            read.add(zone_of(item) or "source")
+            read.add(zone(item))
         elif hasattr(item, "zones"):
             read.update(item.zones)
         else:
@@ -128,8 +135,8 @@ def check_rule(
                 f"input function {getattr(item, '__name__', item)} does not declare its zones; "
                 "decorate it with @within(...)"
             )
-    written = {zone_of(path) for path in outputs.values()}
-    recorded = {zone_of(path) for path in records}
+    written = {zone(path) for path in outputs.values()}
+    recorded = {zone(path) for path in records}
     if "evaluation" in read and not (name in REPORTS and written == {"report"}):
         refuse("reads the evaluation zone; only reports may be made from metrics")
     if "source" in read and "sensitive" in written and name not in PREPARATIONS:

@@ -8,7 +8,7 @@ from workflow_scripts.step import Job, run
 def release(job: Job) -> None:
     statement = read_json(job.input.privacy)
     population = load_population(*job.input.population)
-    metadata = {name: str(statement[name]) for name in ("epsilon", "delta", "noise_source")}
+    metadata = {name: statement[name] for name in ("epsilon", "delta", "noise_source")}
     arrays = {"images": population.images, "labels": population.labels}
     write_arrays(job.output.release, arrays, metadata)
 
