@@ -40,7 +40,7 @@ rule all:
 try:
     check_rules(workflow.rules)
 except BoundaryViolation as violation:
-    raise WorkflowError(f"privacy boundary: {violation}") from None
+    sys.exit(f"Privacy boundary: {violation}")
 
 
 onstart:

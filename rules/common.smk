@@ -4,8 +4,6 @@ import sys
 
 sys.path.insert(0, workflow.basedir)
 
-from snakemake.exceptions import WorkflowError
-
 from workflow_scripts.configuration import ConfigurationProblem
 from workflow_scripts.privacy.zones import BoundaryViolation, check_rules, secure_zone, within
 from workflow_scripts.settings import (
@@ -22,7 +20,8 @@ make_importable(workflow.basedir)
 try:
     PLAN = plan_of(workflow, config)
 except ConfigurationProblem as problem:
-    raise WorkflowError(str(problem)) from None
+    # Not a WorkflowError: it would add lines of this file to a message about the user's.
+    sys.exit(f"Configuration: {problem}")
 clear_stale_lock(workflow, sys.argv)
 
 EXPERIMENT = PLAN.experiment.experiment

@@ -106,7 +106,7 @@ class Plan:
         self.root = Path(root)
         self._made: dict[tuple[str, str], Stage] = {}
         self.methods: dict[str, MethodStages] = {}
-        self._check_overrides()
+        self._check_names()
         self.runs = [
             run
             for dataset in self.experiment.datasets
@@ -231,8 +231,7 @@ class Plan:
         """A method's entry on top of the one that it extends."""
         methods, file = self.configuration.methods, self.configuration.files["methods"]
         if name not in methods:
-            where = f"{file}, {seen[-1]}.extends" if seen else f"{self._source}, methods"
-            raise ConfigurationProblem(_unknown(where, name, methods))
+            raise ConfigurationProblem(_unknown(f"{file}, {seen[-1]}.extends", name, methods))
         if name in seen:
             raise ConfigurationProblem(
                 f"{file}, {name}.extends: found a circle, {' → '.join((*seen, name))}"
@@ -241,8 +240,12 @@ class Plan:
         parent = entry.pop("extends", None)
         return {**(self._extended(parent, (*seen, name)) if parent else {}), **entry}
 
-    def _check_overrides(self) -> None:
+    def _check_names(self) -> None:
         experiment = self.experiment
+        for method in experiment.methods:
+            if method not in self.configuration.methods:
+                where = f"{self._source}, methods"
+                raise ConfigurationProblem(_unknown(where, method, self.configuration.methods))
         targets = [
             *experiment.methods,
             *(f"{d}/{m}" for d in experiment.datasets for m in experiment.methods),
@@ -278,15 +281,22 @@ class Plan:
             raise ConfigurationProblem(_unknown(needed_by, name, known))
         dataset = known[name]
         where = f"{self._file('datasets')}, public.{name}"
-        generator = self._generator(dataset.source.generator, f"{where}.source.generator")
-        if not isinstance(self._generator_settings(generator), TextGenerator):
+        simulators = self._simulators
+        if dataset.source.generator not in simulators:
+            # A model that is trained on this data set could not render it.
             raise ConfigurationProblem(
-                f"{where}.source.generator: found {generator.name!r}; allowed: a text simulator"
+                _unknown(f"{where}.source.generator", dataset.source.generator, simulators)
             )
+        generator = self._generator(dataset.source.generator, f"{where}.source.generator")
         self._check_shape(generator, dataset.image, f"{where}.source.generator")
         self._check_samples(dataset.source.samples, dataset.classes, f"{where}.source.samples")
         own = {"version": VERSIONS["render"], "dataset": dataset.model_dump()}
         return self._stage("public", name, own, (generator,))
+
+    @property
+    def _simulators(self) -> list[str]:
+        generators = self.configuration.generators
+        return [name for name in generators if isinstance(generators[name], TextGenerator)]
 
     def _generator_settings(self, stage: Stage) -> TextGenerator | DiffusionGenerator:
         return self.configuration.generators[stage.name]

@@ -11,17 +11,9 @@ import json
 
 import numpy as np
 
-SEED_BITS = 63
-
-
-def seed_of(*identity: str | int | float) -> int:
-    """A 63-bit seed for a use, from SHA-256 of its identity (strings and numbers)."""
-    canonical = json.dumps(identity).encode()
-    return int.from_bytes(hashlib.sha256(canonical).digest()[:8], "big") >> (64 - SEED_BITS)
-
 
 def rng_of(*identity: str | int | float) -> np.random.Generator:
-    """The NumPy random generator of a use, keyed by all 256 bits of its identity's hash."""
+    """The random generator of a use, keyed by all 256 bits of SHA-256 over its identity."""
     canonical = json.dumps(identity).encode()
     words = np.frombuffer(hashlib.sha256(canonical).digest(), dtype=np.uint32)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words.tolist())))

@@ -136,7 +136,7 @@ def test_a_rule_that_leaks_stops_the_workflow_before_it_starts(project, leak, re
     )
     outcome = project.snakemake("-n")
     assert outcome.status != 0
-    assert "privacy boundary: rule leak" in outcome.text and reason in outcome.text
+    assert "Privacy boundary: rule leak" in outcome.text and reason in outcome.text
     assert "Traceback" not in outcome.text
 
 

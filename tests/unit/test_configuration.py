@@ -1,0 +1,299 @@
+"""Every mistake in a configuration is found before a job, in one message that helps."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from workflow_scripts.configuration import ConfigurationProblem, load_configuration, read_yaml
+from workflow_scripts.plan import Plan, divide
+
+ROOT = Path(__file__).parents[2]
+CATALOGUE = ("datasets", "generators", "encoders", "methods", "evaluation")
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    """The shipped catalogue, to be edited: file → content."""
+    return {name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in CATALOGUE}
+
+
+def plan(tmp_path, catalogue, **experiment) -> Plan:
+    for name, content in catalogue.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    whole = {**yaml.safe_load((ROOT / "config/config.yaml").read_text()), **experiment}
+    return Plan(load_configuration(tmp_path, whole, "my.yaml"), tmp_path)
+
+
+def message(tmp_path, catalogue, **experiment) -> str:
+    with pytest.raises(ConfigurationProblem) as problem:
+        plan(tmp_path, catalogue, **experiment)
+    return str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "parts"),
+    [
+        ({"epsilon": 3}, ["my.yaml", "epsilon", "allowed: experiment", "did you mean epsilons?"]),
+        ({"epsilons": [0]}, ["my.yaml, epsilons.0", "found 0", "greater than 0"]),
+        ({"epsilons": [-1]}, ["my.yaml, epsilons.0", "found -1", "greater than 0"]),
+        ({"epsilons": ["1"]}, ["my.yaml, epsilons.0", "found '1'", "a valid number"]),
+        ({"epsilons": [float("nan")]}, ["my.yaml, epsilons.0", "nan"]),
+        ({"epsilons": [float("inf")]}, ["my.yaml, epsilons.0", "inf"]),
+        ({"epsilons": []}, ["my.yaml, epsilons", "found []", "at least one"]),
+        ({"epsilons": [1, 1.0000001]}, ["my.yaml", "epsilons", "print alike"]),
+        ({"epsilons": 1}, ["my.yaml, epsilons", "found 1", "a list"]),
+        ({"delta": 0}, ["my.yaml, delta", "found 0", "greater than 0"]),
+        ({"delta": 1}, ["my.yaml, delta", "found 1", "less than 1"]),
+        ({"delta": -1e-5}, ["my.yaml, delta", "greater than 0"]),
+        ({"seeds": [0, 0]}, ["my.yaml", "seeds", "twice"]),
+        ({"seeds": [-1]}, ["my.yaml, seeds.0", "found -1"]),
+        ({"seeds": [True]}, ["my.yaml, seeds.0", "found True"]),
+        ({"noise_source": "none"}, ["my.yaml, noise_source", "found 'none'", "'os' or 'seeded'"]),
+        ({"methods": ["sim-pee"]}, ["my.yaml, methods", "found 'sim-pee'", "sim-pe"]),
+        ({"datasets": ["mnist"]}, ["my.yaml, datasets", "found 'mnist'", "digits"]),
+        ({"datasets": ["glyphs"]}, ["my.yaml, datasets", "found 'glyphs'", "digits"]),
+        ({"classifiers": ["svm"]}, ["my.yaml, classifiers", "found 'svm'", "logistic"]),
+        ({"fidelity_encoders": ["clip"]}, ["my.yaml, fidelity_encoders", "found 'clip'", "pixels"]),
+        ({"experiment": "a/b"}, ["my.yaml, experiment", "found 'a/b'"]),
+        ({"overrides": {"pee": {}}}, ["my.yaml, overrides", "found 'pee'", "digits/sim-pe"]),
+        (
+            {"overrides": {"sim-pe": {"treshold": 2}}},
+            ["methods.yaml, sim-pe", "unknown key 'treshold'", "did you mean threshold?"],
+        ),
+        (
+            {"overrides": {"sim-pe": {"samples": -5}}},
+            ["my.yaml, overrides.sim-pe.samples", "found -5"],
+        ),
+        (
+            {"overrides": {"digits/sim-pe": {"threshold": -1}}},
+            ["my.yaml, overrides.digits/sim-pe.threshold", "found -1"],
+        ),
+        (
+            {"overrides": {"sim-pe": {"iterations": 7}}},
+            ["sim-pe.variation.font", "found 5 entries", "7 entries, one per iteration"],
+        ),
+    ],
+)
+def test_a_wrong_experiment_is_explained(tmp_path, catalogue, experiment, parts):
+    found = message(tmp_path, catalogue, **experiment)
+    for part in parts:
+        assert part in found, found
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "value", "parts"),
+    [
+        ("methods", ["sim-pe", "family"], "pee", ["sim-pe.family", "'pee'", "'random', 'pe'"]),
+        ("methods", ["sim-pe", "generator"], "gan", ["sim-pe.generator", "'gan'", "text"]),
+        ("methods", ["sim-pe", "encoder"], "clip", ["sim-pe.encoder", "'clip'", "pixels"]),
+        ("methods", ["sim-pe", "selection"], "best", ["sim-pe.selection", "'sample' or 'rank'"]),
+        ("methods", ["sim-pe", "threshold"], {"sigma": 2}, ["sim-pe.threshold", "sigmas"]),
+        ("methods", ["sim-pe", "iterations"], 0, ["sim-pe.iterations", "found 0"]),
+        ("methods", ["sim-pe", "samples"], 9, ["sim-pe.samples", "at least 10"]),
+        ("methods", ["sim-pe", "samples"], "many", ["sim-pe.samples", "found 'many'"]),
+        ("methods", ["sim-pe"], "text", ["methods.yaml, sim-pe", "a mapping of settings"]),
+        ("methods", ["sim-pe", "extends"], "nobody", ["sim-pe.extends", "'nobody'"]),
+        ("methods", ["sim-pe", "extends"], "sim-pe", ["sim-pe.extends", "circle"]),
+        (
+            "methods",
+            ["sim-pe", "variation", "size"],
+            [1, 2],
+            ["sim-pe.variation.size", "found 2 entries", "5 entries"],
+        ),
+        ("methods", ["sim-pe", "variation", "size"], 1.5, ["variation.size", "whole numbers"]),
+        ("methods", ["sim-pe", "variation", "font"], 1.5, ["variation.font", "at most 1"]),
+        ("methods", ["sim-pe", "variation", "strength"], 1, ["sim-pe.variation", "'strength'"]),
+        ("methods", ["pe", "variation", "strength"], 0, ["variation.strength", "above 0"]),
+        ("methods", ["pe", "variation"], {}, ["pe.variation.strength", "missing"]),
+        (
+            "methods",
+            ["sim-pe", "class_names"],
+            {"ten": "1"},
+            ["sim-pe.class_names", "'ten'", "0, 1, 2"],
+        ),
+        ("methods", ["pe", "class_names"], {"0": "ß"}, ["pe.class_names", "'ß'", "A, B, C"]),
+        (
+            "methods",
+            ["sim-pe", "class_fractions"],
+            {"0": 0.5, "1": 0.5},
+            ["sim-pe.class_fractions.2", "missing"],
+        ),
+        (
+            "methods",
+            ["sim-pe", "class_fractions"],
+            {**dict.fromkeys("0123456789", 1.0), "7": 1e-9},
+            ["sim-pe.class_fractions.7", "rounds to no image"],
+        ),
+        ("generators", ["text", "fonts"], "/no/such", ["text.fonts", "/no/such"]),
+        ("generators", ["text", "size"], [30, 20], ["generators.yaml, text", "smallest (30)"]),
+        ("generators", ["text", "kind"], "gan", ["text.kind", "'text', 'diffusion'"]),
+        ("generators", ["glyph-diffusion", "dataset"], "x", ["glyph-diffusion.dataset", "glyphs"]),
+        (
+            "generators",
+            ["glyph-diffusion", "sampling_steps"],
+            2000,
+            ["sampling_steps (2000) exceeds timesteps (1000)"],
+        ),
+        ("encoders", ["glyph-cnn", "width"], 0, ["encoders.yaml, glyph-cnn.width", "found 0"]),
+        (
+            "datasets",
+            ["sensitive", "digits", "train_size"],
+            1,
+            ["sensitive.digits.train_size", "found 1"],
+        ),
+        (
+            "datasets",
+            ["sensitive", "digits", "split", "test_fraction"],
+            1,
+            ["split.test_fraction", "found 1", "less than 1"],
+        ),
+        ("datasets", ["sensitive", "digits", "split"], None, ["sensitive.digits", "give split"]),
+        (
+            "datasets",
+            ["sensitive", "digits", "source"],
+            {"kind": "npz", "path": "mine.npz"},
+            ["digits.source.path", "'mine.npz'", "no such file"],
+        ),
+        ("datasets", ["sensitive", "digits", "image", "channels"], 2, ["image.channels", "1 or 3"]),
+        (
+            "datasets",
+            ["public", "glyphs", "source", "generator"],
+            "glyph-diffusion",
+            ["glyphs.source.generator", "'glyph-diffusion'", "allowed: glyph-text, text"],
+        ),
+        ("evaluation", ["classifiers", "cnn", "epochs"], 0, ["classifiers.cnn.epochs", "found 0"]),
+    ],
+)
+def test_a_wrong_catalogue_is_explained(tmp_path, catalogue, file, path, value, parts):
+    entry = catalogue[file]
+    for key in path[:-1]:
+        entry = entry[key]
+    entry[path[-1]] = value
+    found = message(tmp_path, catalogue)
+    for part in [f"{file}.yaml", *parts]:
+        assert part in found, found
+
+
+def test_a_generator_of_another_image_shape_is_refused(tmp_path, catalogue):
+    catalogue["generators"]["text"]["image_size"] = 16
+    found = message(tmp_path, catalogue)
+    assert "methods.yaml, random.generator: found 'text'" in found
+    assert "16×16×1" in found and "8×8×1" in found
+
+
+def test_an_encoder_of_another_image_shape_is_refused(tmp_path, catalogue):
+    catalogue["datasets"]["public"]["glyphs"]["image"]["size"] = 16
+    catalogue["generators"]["glyph-text"]["image_size"] = 16
+    found = message(tmp_path, catalogue, methods=["sim-pe"])
+    assert "my.yaml, fidelity_encoders: found 'glyph-cnn'" in found and "16×16×1" in found
+
+
+def test_a_missing_key_and_a_missing_file_are_named(tmp_path, catalogue):
+    del catalogue["methods"]["sim-pe"]["encoder"]
+    assert "methods.yaml, sim-pe.encoder: missing" in message(tmp_path, catalogue)
+    (tmp_path / "methods.yaml").unlink()
+    with pytest.raises(ConfigurationProblem, match=r"methods\.yaml: no such file"):
+        load_configuration(tmp_path, {}, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a: [1, 2\nb: 3\n", ["line 2", "not valid YAML"]),
+        ("a: 1\na: 2\n", ["line 2", "'a' stands there twice"]),
+        ("a:\n  b: 1\n  b: 2\n", ["line 3", "'b' stands there twice"]),
+        ("- 1\n- 2\n", ["found list", "keys and values"]),
+        ("", ["found NoneType"]),
+        ("a: !!python/object/apply:os.system ['true']\n", ["not valid YAML"]),
+    ],
+)
+def test_malformed_yaml_is_located(tmp_path, text, parts):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationProblem) as problem:
+        read_yaml(path)
+    for part in ["broken.yaml", *parts]:
+        assert part in str(problem.value)
+
+
+def test_a_variant_extends_another_and_overrides_go_on_top(tmp_path, catalogue):
+    catalogue["methods"]["sim-pe-h2"] = {"extends": "sim-pe", "threshold": 2}
+    overrides = {"sim-pe-h2": {"samples": 50}, "digits/sim-pe-h2": {"samples": 70}}
+    (run, *_) = plan(tmp_path, catalogue, methods=["sim-pe-h2"], overrides=overrides).runs
+    assert run.settings.threshold == 2 and run.settings.samples == 70
+    assert run.settings.iterations == catalogue["methods"]["sim-pe"]["iterations"]
+
+
+def keys_after(tmp_path, catalogue, **experiment):
+    return {
+        run.method.name: run.method.label for run in plan(tmp_path, catalogue, **experiment).runs
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "value", "changed"),
+    [
+        ("methods", ["sim-pe", "threshold"], 3, {"sim-pe"}),
+        ("methods", ["sim-pe", "selection"], "rank", {"sim-pe"}),
+        ("generators", ["text", "rotation"], 31, {"sim-pe", "random"}),
+        # What the public data are rendered with reaches the diffusion model trained on them.
+        ("generators", ["glyph-text", "rotation"], 21, {"pe"}),
+        ("encoders", ["pixels"], {"kind": "pixels"}, set()),
+        (
+            "datasets",
+            ["sensitive", "digits", "version"],
+            2,
+            {"sim-pe", "pe", "real"},
+        ),
+        ("datasets", ["public", "glyphs", "source", "samples"], 6300, {"pe"}),
+        ("evaluation", ["classifiers", "cnn", "epochs"], 3, set()),
+    ],
+)
+def test_a_setting_changes_the_keys_of_what_depends_on_it(
+    tmp_path, catalogue, file, path, value, changed
+):
+    before = keys_after(tmp_path, catalogue)
+    edited = copy.deepcopy(catalogue)
+    entry = edited[file]
+    for key in path[:-1]:
+        entry = entry[key]
+    entry[path[-1]] = value
+    after = keys_after(tmp_path, edited)
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_epsilon_seeds_and_other_methods_are_in_no_key(tmp_path, catalogue):
+    before = keys_after(tmp_path, catalogue)
+    after = keys_after(tmp_path, catalogue, epsilons=[0.5], seeds=[7], classifiers=["cnn"])
+    assert before == after
+    assert keys_after(tmp_path, catalogue, noise_source="seeded")["sim-pe"] != before["sim-pe"]
+    assert keys_after(tmp_path, catalogue, delta=1e-5)["sim-pe"] != before["sim-pe"]
+
+
+def test_every_shipped_experiment_is_valid():
+    for path in [ROOT / "config/config.yaml", *(ROOT / "config/experiments").glob("*.yaml")]:
+        configuration = load_configuration(ROOT / "config", read_yaml(path), str(path))
+        assert Plan(configuration, ROOT).runs
+
+
+def test_degrees_count_from_the_first_iteration(tmp_path, catalogue):
+    found = plan(tmp_path, catalogue, methods=["sim-pe"])
+    variation = catalogue["methods"]["sim-pe"]["variation"]
+    (run, *_) = found.runs
+    for t in range(1, run.iterations + 1):
+        assert run.settings.degree(t)["size"] == variation["size"][t - 1]
+
+
+def test_division_by_largest_remainders_is_exact():
+    assert divide(10, [1.0] * 3) == (4, 3, 3)
+    assert divide(100, [0.5, 0.25, 0.25]) == (50, 25, 25)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        weights = rng.random(rng.integers(1, 12)).tolist()
+        counts = divide(1000, weights)
+        assert sum(counts) == 1000
+        shares = 1000 * np.array(weights) / sum(weights)
+        assert np.all(np.abs(counts - shares) < 1)

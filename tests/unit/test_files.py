@@ -1,0 +1,93 @@
+"""Files are whole or absent, and hold what was put into them."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from workflow_scripts import files
+from workflow_scripts.files import FileProblem
+
+
+def test_arrays_and_metadata_survive_a_round_trip(tmp_path):
+    path = tmp_path / "deep/arrays.safetensors"
+    arrays = {
+        "images": np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1),
+        "transposed": np.arange(6.0).reshape(2, 3).T,
+        "empty": np.zeros((0, 4), dtype=np.float32),
+    }
+    files.write_arrays(path, arrays, {"epsilon": 1.0, "classes": ["a", "b"]})
+    found = files.read_arrays(path)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert np.array_equal(found[name], array) and found[name].dtype == array.dtype
+    assert files.read_metadata(path) == {"epsilon": 1.0, "classes": ["a", "b"]}
+    assert list(files.read_arrays(path, "empty")) == ["empty"]
+
+
+def test_equal_content_is_equal_bytes_in_every_process(tmp_path):
+    """safetensors itself orders metadata differently from process to process."""
+    script = (
+        "import sys, numpy as np; from workflow_scripts.files import write_arrays\n"
+        "write_arrays(sys.argv[1], {'b': np.ones(3), 'a': np.zeros(2)},"
+        " {str(i): i for i in range(20)})"
+    )
+    for name in ("one", "two", "three"):
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / name)], check=True)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": 1})
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        files.write_atomically(path, fail)
+    assert files.read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "x", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("read", [files.read_arrays, files.read_metadata, files.read_json])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xff\xff\xff\xff\xff\xff\x7f{}"])
+def test_a_missing_or_damaged_file_is_named(tmp_path, read, content):
+    path = tmp_path / "damaged"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileProblem, match="damaged"):
+        read(path)
+
+
+def test_digests_tell_values_types_shapes_and_borders_apart():
+    x = np.arange(4, dtype=np.int64)
+    digests = [
+        files.digest(x),
+        files.digest(x.astype(np.int32)),
+        files.digest(x.reshape(2, 2)),
+        files.digest(x + 1),
+        files.digest("ab", "c"),
+        files.digest("a", "bc"),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert files.digest(x.reshape(2, 2).T) == files.digest(np.array([[0, 2], [1, 3]]))
+
+
+def test_a_directory_belongs_to_its_settings(tmp_path):
+    files.claim_directory(tmp_path, {"a": 1, "b": (2, 3)})
+    files.claim_directory(tmp_path, {"b": [2, 3], "a": 1})
+    with pytest.raises(FileProblem, match=r"settings\.json.*differing: a"):
+        files.claim_directory(tmp_path, {"a": 2, "b": [2, 3]})
