@@ -40,7 +40,7 @@ def trained(tmp_path_factory) -> Project:
             "overrides": {"pe": {**METHOD, "variation": {"strength": [1, 0.5]}}},
         }
     )
-    project.build("--set-scatter", "shards=2")
+    project.build()
     return project
 
 
