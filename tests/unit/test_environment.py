@@ -1,4 +1,4 @@
-"""The pins are complete, conda and pip get the same ones, and `install.sh` builds all or nothing."""
+"""Pins are complete, conda and pip get the same ones, and `install.sh` builds all or nothing."""
 
 import hashlib
 import http.server

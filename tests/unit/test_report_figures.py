@@ -2,6 +2,7 @@
 
 import io
 import math
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -45,8 +46,9 @@ def pixels(figure):
 def assert_nothing_is_cut_off(figure):
     figure.canvas.draw()
     box = figure.get_tightbbox(figure.canvas.get_renderer())
-    width, height = figure.get_size_inches()
-    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, box
+    # In inches; a thousandth of a pixel is rounding.
+    width, height = figure.get_size_inches() + 1e-5
+    assert box.x0 > -1e-5 and box.y0 > -1e-5 and box.x1 < width and box.y1 < height, box
 
 
 class TestByIteration:
@@ -110,8 +112,74 @@ class TestByEpsilon:
         with pytest.raises(ValueError, match="no metric fid; found accuracy_logistic"):
             figures.accuracy_by_epsilon(table(), "fid")
 
+    def test_names_of_bounds_do_not_overlap(self):
+        data = table()
+        twice = data[data["method"] == "random"].assign(method="random-2")
+        twice["accuracy_logistic_mean"] += 0.001
+        figure = figures.accuracy_by_epsilon(pd.concat([twice, data]), "accuracy_logistic")
+        figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+        assert [text.get_text() for text in figure.axes[0].texts] == ["random", "random-2", "real"]
+        assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
+
+
+def corner_of(image, shown):
+    """Where the image, enlarged eightfold, stands in the picture: left and top; it must, once."""
+    block = np.broadcast_to(image, (*image.shape[:2], 3)).repeat(8, axis=0).repeat(8, axis=1)
+    h, w = block.shape[:2]
+    corners = np.argwhere((shown[: 1 - h, : 1 - w] == block[0, 0]).all(axis=-1))
+    for y, x in ((h - 1, w - 1), (0, w - 1), (h - 1, 0), (h // 2, w // 2)):
+        same = shown[corners[:, 0] + y, corners[:, 1] + x] == block[y, x]
+        corners = corners[same.all(axis=-1)]
+    ((y, x),) = [(y, x) for y, x in corners if (shown[y : y + h, x : x + w] == block).all()]
+    return x, y
+
 
 class TestSampleGrid:
+    def test_budgets_of_a_method_stand_side_by_side_at_the_same_t(self):
+        runs = [(method, epsilon) for method in ("sim-pe", "pe") for epsilon in (1, 10)]
+        labels = [f"{m} ε={e}, t={t}" for m, e in runs for t in range(6)]
+        rows = [(label, images(seed=i)) for i, label in enumerate(["random ε=0", *labels])]
+        figure = figures.sample_grid(rows, list("0123456789"))
+        assert_nothing_is_cut_off(figure)
+        shown = pixels(figure)
+        at = {label: corner_of(image[0], shown) for label, image in rows}
+        for method in ("sim-pe", "pe"):
+            one, ten = ([at[f"{method} ε={e}, t={t}"] for t in range(6)] for e in (1, 10))
+            assert [y for _, y in one] == [y for _, y in ten] == sorted({y for _, y in one})
+            assert len({x for x, _ in one}) == len({x for x, _ in ten}) == 1
+            assert ten[0][0] - one[0][0] > 10 * 64
+        assert at["random ε=0"][1] + 64 < at["sim-pe ε=1, t=0"][1]
+        assert at["sim-pe ε=1, t=5"][1] + 64 < at["pe ε=1, t=0"][1]
+        # The t of every row is beside its middle, and its run is named above the block.
+        texts = [(*t.get_position(), t.get_text()) for t in figure.axes[0].texts]
+        for label, (x, y) in at.items():
+            title, _, t = label.partition(", ")
+            (name,) = [place for place in texts if place[2] == title]
+            assert 0 <= x - name[0] < 8 and name[1] < at.get(f"{title}, t=0", (x, y))[1]
+            near = [place for place in texts if 0 < x - place[0] < 20 and y < place[1] < y + 64]
+            assert not t or [place[2] for place in near] == [t]
+
+    def test_a_method_with_many_budgets_takes_several_lines_of_the_page(self):
+        rows = [(f"pe ε={e}, t=1", images(seed=e)) for e in range(1, 6)]
+        shown = pixels(figures.sample_grid(rows, list("0123456789")))
+        assert shown.shape[1] <= figures.PAGE
+        places = [corner_of(image[0], shown) for _, image in rows]
+        assert len({x for x, _ in places}) == 2 and len({y for _, y in places}) == 3
+        assert places == sorted(places, key=lambda place: (place[1], place[0]))
+
+    def test_a_narrow_image_stands_in_the_middle_under_its_name(self):
+        narrow = images(2, height=8, width=4)
+        figure = figures.sample_grid([("pe", narrow)], ["a", "b"])
+        shown = pixels(figure)
+        middles = [corner_of(image, shown)[0] + 16 for image in narrow]
+        names = [t.get_position()[0] for t in figure.axes[0].texts if t.get_text() in ("a", "b")]
+        assert middles == pytest.approx(names, abs=1)
+
+    def test_a_dollar_in_a_name_is_a_dollar(self):
+        figure = figures.sample_grid([("$\\frac$ ε=1, t=$", images(2))], ["$_$", "$^$"])
+        assert_nothing_is_cut_off(figure)
+
     @pytest.mark.parametrize("channels", [1, 3])
     def test_every_pixel_is_a_square_of_its_own_colour(self, channels):
         first, second = images(channels=channels), images(channels=channels, seed=1)

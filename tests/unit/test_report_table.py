@@ -6,11 +6,11 @@ import re
 import statistics
 from html.parser import HTMLParser
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from workflow_scripts.report import table as reporting
+from workflow_scripts.report.layout import PANEL_COLUMNS
 
 NOTES = ["Mean ± sd, ε ≤ 1 & δ = 10⁻⁵: 100 % of a_b <c>."]
 
@@ -103,6 +103,17 @@ class TestSummarise:
         assert math.isinf(spent["real", math.inf])
         delta = table.set_index("method")["delta"]
         assert math.isnan(delta["real"]) and delta["random"] == 0
+
+    def test_sample_sizes_are_no_columns_of_any_table(self, runs, table):
+        def with_sizes(*run):
+            sizes = {"generated_glyph-cnn": 1000, "reference_glyph-cnn": 360}
+            return {**sizes, **values(*run), "generated_my_pixels": 1000.0}
+
+        sized = reporting.summarise(metrics_of(runs, with_sizes), runs)
+        pd.testing.assert_frame_equal(sized, table)
+        # What only looks like one is a metric.
+        other = reporting.summarise(metrics_of(runs, lambda *_: {"generated": 5.0}), runs)
+        assert list(other["generated_mean"]) == [5.0] * 6
 
     def test_a_missing_run_leaves_one_seed_and_no_deviation(self):
         runs = runs_of(CELLS, missing={("pe", 1, 0)})
@@ -223,27 +234,29 @@ class TestMarkdown:
         assert head[4:] == ["Fréchet pixels ↓", "Fréchet glyph-cnn ↓", "FID ↓"]
 
 
+# A group that is too wide for a panel of its own, and a metric without one.
+WIDE = ["accuracy_logistic", "fid", "accuracy_cnn", "mystery"]
+WIDE += ["recall_x", "frechet_x", "precision_x"]
+
+
 def wide_table(epsilons):
     runs = runs_of([("random", 0), *(("pe", e) for e in epsilons), ("real", math.inf)])
     return reporting.summarise(
         metrics_of(
             runs,
-            lambda _, epsilon, seed: {
-                f"{name}": 0.5 + seed / 10
-                for name in ("accuracy_logistic", "accuracy_cnn", "recall_x", "frechet_x", "fid")
-            },
+            lambda _, epsilon, seed: {name: 0.5 + seed / 10 for name in WIDE},
         ),
         runs,
     )
 
 
 def columns_of_latex_row(row):
-    """First and last column of every cell of a row of a tabular, counted from 1."""
+    """First and last column and text of every cell of a row of a tabular, counted from 1."""
     start, cells = 1, []
     for cell in row.removesuffix(r" \\").split(" & "):
         span = re.match(r"\\multicolumn\{(\d+)\}", cell)
         end = start + (int(span[1]) if span else 1)
-        cells.append((start, end - 1))
+        cells.append((start, end - 1, cell))
         start = end
     return cells
 
@@ -257,15 +270,17 @@ class TestLatex:
         )
         assert panels
         for columns, body in panels:
-            assert len(columns) <= reporting.PANEL_COLUMNS
+            assert len(columns) <= PANEL_COLUMNS
             rows = [line for line in body.splitlines() if line.endswith(r" \\")]
             assert {columns_of_latex_row(row)[-1][1] for row in rows} == {len(columns) + 1}
-            # Every rule lies exactly under a cell.
+            # Every rule lies exactly under a heading and over another.
             lines = body.splitlines()
-            for above, line in zip(lines, lines[1:], strict=False):
+            for above, line, below in zip(lines, lines[1:], lines[2:], strict=False):
                 rules = re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", line)
-                cells = columns_of_latex_row(above)
-                assert {(int(first), int(last)) for first, last in rules} <= set(cells[1:])
+                rules = {(int(first), int(last)) for first, last in rules}
+                headed = {(a, b) for a, b, text in columns_of_latex_row(above)[1:] if text}
+                heading = {a for a, _, text in columns_of_latex_row(below) if text}
+                assert rules <= headed and {first for first, _ in rules} <= heading
 
     def test_braces_dollars_and_environments_are_balanced(self, table):
         table["method"] = table["method"].replace("pe", r"a_b&c%d$e#f{g}h~i^j\k[l]")
@@ -298,7 +313,7 @@ class TestLatex:
     def test_bounds_span_every_epsilon_between_rules(self, table):
         lines = reporting.table_latex(table, []).splitlines()
         at = next(i for i, line in enumerate(lines) if line.startswith("random"))
-        assert r"random ($\varepsilon$=0) & \multicolumn{2}{c}{0} & 0 &" in lines[at]
+        assert r"random ($\varepsilon$ = 0) & \multicolumn{2}{c}{0} & 0 &" in lines[at]
         assert lines[at - 1] == lines[at + 1] == r"\midrule"
         at = next(i for i, line in enumerate(lines) if line.startswith("real"))
         assert lines[at - 1] == r"\midrule" and lines[at + 1] == r"\bottomrule"
@@ -355,11 +370,21 @@ class TestHtml:
         parser = TableParser(reporting.table_html(wide_table(epsilons), NOTES))
         for rows in parser.tables:
             grid = grid_of(rows)
-            assert len(grid[0]) <= reporting.PANEL_COLUMNS + 1
+            assert len(grid[0]) <= PANEL_COLUMNS + 1
             assert all(a["scope"] for row in rows for tag, a, _ in row if tag == "th")
         columns = sum(len(grid_of(rows)[0]) - 1 for rows in parser.tables)
-        # ε spent and five metrics for each ε, and one column for δ.
-        assert columns == 6 * max(len(epsilons), 1) + 1
+        # ε spent and seven metrics for each ε, and one column for δ.
+        assert columns == 8 * max(len(epsilons), 1) + 1
+
+    def test_metrics_of_one_group_stand_together(self):
+        (first, *_) = TableParser(reporting.table_html(wide_table((1, 10)), [])).tables
+        spans = [(text, attributes.get("colspan")) for _, attributes, text in first[0]]
+        assert spans == [
+            ("", None),
+            ("Privacy", "3"),
+            ("Accuracy (%)", "4"),
+            ("Features of Inception", "2"),
+        ]
 
     def test_a_value_stands_under_its_metric_and_epsilon(self, table):
         parser = TableParser(reporting.table_html(table, []))
@@ -388,7 +413,7 @@ class TestHtml:
 
     def test_every_panel_has_a_caption_of_its_own(self):
         parser = TableParser(reporting.table_html(wide_table((0.1, 1, 2, 5, 10)), []))
-        captions = [c for c in parser.captions if c != "digits:"]
+        captions = [c for c in parser.captions if c != "digits."]
         assert len(set(captions)) == len(captions) == len(parser.tables)
 
     def test_delta_has_a_column_for_each_epsilon_if_it_differs(self, table):
@@ -401,35 +426,7 @@ class TestHtml:
         ]
 
 
-class TestNumbers:
-    def test_epsilon_spent_is_never_understated(self):
-        for spent in 10 ** np.random.default_rng(0).uniform(-4, 3, 500):
-            printed = float(reporting.printed_epsilon_spent(spent))
-            assert spent * (1 - 1e-6) <= printed <= spent * 1.001
-
-    @pytest.mark.parametrize(
-        "spent, printed",
-        [
-            (0.9999997, "1.000"),
-            (1.0000005, "1.000"),
-            (9.93214, "9.933"),
-            (0.5, "0.5000"),
-            (100.0, "100.0"),
-            (0.0, "0"),
-            (math.inf, "∞"),
-            (math.nan, "–"),
-        ],
-    )
-    def test_epsilon_spent(self, spent, printed):
-        assert reporting.printed_epsilon_spent(spent) == printed
-
-    @pytest.mark.parametrize(
-        "delta, printed",
-        [(1e-5, "1.0×10⁻⁵"), (9.33e-5, "9.4×10⁻⁵"), (9.99e-5, "1.0×10⁻⁴"), (0.0, "0")],
-    )
-    def test_delta(self, delta, printed):
-        assert reporting.printed_delta(delta) == printed
-
+class TestDistances:
     @pytest.mark.parametrize(
         "means, printed",
         [
@@ -438,6 +435,9 @@ class TestNumbers:
             ([0.0123, 0.0456], ["12.3", "45.6"]),
             ([-1e-7, 0.0456], ["0.00", "45.60"]),
             ([-0.02, 0.3], ["−0.0200", "0.3000"]),
+            ([56028.7, 112980.2], ["56.0", "113.0"]),
+            ([9990.4, 12345.6], ["9.99", "12.35"]),
+            ([2.5e6, 7.5e6], ["2.50", "7.50"]),
         ],
     )
     def test_distances_share_their_decimals(self, means, printed):
@@ -448,6 +448,27 @@ class TestNumbers:
         )
         _, rows = markdown_rows(reporting.table_markdown(table, []))
         assert [rows[m, "1"][-1].strip("*") for m in "ab"] == printed
+
+    def test_the_unit_is_that_of_the_methods_whatever_the_bounds_are(self):
+        drawn = {"random": 9e6, "pe": 56028.7, "real": -478.4}
+        runs = runs_of([("random", 0), ("pe", 1), ("real", math.inf)], seeds=(0,))
+        metrics = metrics_of(runs, lambda method, *_: {"kernel_x": drawn[method]})
+        table = reporting.summarise(metrics, runs)
+        head, rows = markdown_rows(reporting.table_markdown(table, []))
+        assert head[-1] == "Kernel (10³) ↓"
+        shown = [rows[cell][-1] for cell in (("random", "0"), ("pe", "1"), ("real", "∞"))]
+        assert shown == ["9000.0", "**56.0**", "−0.5"]
+        assert r"Kernel (10$^{3}$) $\downarrow$" in reporting.table_latex(table, [])
+        # The data stay as they are.
+        assert list(table["kernel_x_mean"]) == [9e6, 56028.7, -478.4]
+
+
+def sizes(method, *_):
+    return {
+        "frechet_my_cnn": 1.0,
+        "generated_my_cnn": 1437.0 if method == "real" else 1000.0,
+        "reference_my_cnn": 360.0,
+    }
 
 
 class TestFootnotes:
@@ -479,3 +500,49 @@ class TestFootnotes:
     def test_fid_alone_is_fid(self, runs):
         notes = reporting.footnotes(runs, metrics_of(runs, lambda *_: {"fid": 3.0}))
         assert not any("not FID" in note for note in notes)
+
+    def test_sample_sizes_are_said_once_if_they_are_the_same_everywhere(self):
+        runs = pd.concat([runs_of(CELLS), runs_of(CELLS, dataset="mnist")])
+        notes = reporting.footnotes(runs, metrics_of(runs, sizes))
+        assert [note for note in notes if "Fidelity" in note] == [
+            "Fidelity in the features of my_cnn compares 1000 generated images (real: 1437) "
+            "with 360 real test images."
+        ]
+
+    def test_sample_sizes_are_said_for_each_data_set_if_they_differ(self):
+        runs = pd.concat([runs_of(CELLS), runs_of(CELLS, dataset="mnist")])
+        metrics = metrics_of(runs, sizes)
+        reference = (metrics["dataset"] == "mnist") & (metrics["metric"] == "reference_my_cnn")
+        metrics.loc[reference, "value"] = 10000.0
+        # A pool that is too small at one ε, and a method with a size of its own.
+        generated = metrics["metric"] == "generated_my_cnn"
+        at = (metrics["dataset"] == "digits") & (metrics["method"] == "pe")
+        metrics.loc[generated & at & (metrics["epsilon"] == 10), "value"] = 62.0
+        metrics.loc[generated & (metrics["method"] == "random"), "value"] = 500.0
+        said = [note for note in reporting.footnotes(runs, metrics) if "Fidelity" in note]
+        start = "Fidelity in the features of my_cnn compares 1000 generated images"
+        assert said == [
+            f"digits: {start} (real: 1437, pe: 62 or 1000, random: 500) with 360 real test images.",
+            f"mnist: {start} (real: 1437, random: 500) with 10000 real test images.",
+        ]
+
+    def test_sample_sizes_of_real_alone(self):
+        runs = runs_of([("real", math.inf)])
+        text = "\n".join(reporting.footnotes(runs, metrics_of(runs, sizes)))
+        assert "compares 1437 images with 360 real test images." in text
+
+    def test_sample_sizes_are_those_of_the_methods_whatever_real_has(self):
+        runs = runs_of([("pe", 1), ("real", math.inf)])
+        metrics = metrics_of(runs, sizes)
+        metrics["value"] = metrics["value"].replace(1437.0, 62.0)
+        text = "\n".join(reporting.footnotes(runs, metrics))
+        assert "compares 1000 generated images (real: 62) with" in text
+
+    @pytest.mark.parametrize("value, said", [(-478.0, True), (478.0, False)])
+    def test_a_negative_kernel_distance_is_explained(self, runs, value, said):
+        metrics = metrics_of(runs, lambda *_: {"kernel_x": value, "mystery": -1.0})
+        assert any("below zero" in note for note in reporting.footnotes(runs, metrics)) == said
+
+    def test_without_metrics_nothing_is_said_of_fidelity(self, runs):
+        metrics = metrics_of(runs, values)[:0]
+        assert not any("features" in note for note in reporting.footnotes(runs, metrics))

@@ -4,6 +4,7 @@ Everything that a configuration declares (image shape, classes, training size) i
 what is there; a difference is an error that names it.
 """
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,13 +99,21 @@ def _sklearn_digits() -> LabelledImages:
 
 def _npz(path: Path, classes: Sequence[str]) -> LabelledImages:
     try:
-        # No pickled objects: loading a file must not run its code.
-        with np.load(path, allow_pickle=False) as arrays:
+        # No pickled objects: loading a file must not run its code. Opened as the archive that it
+        # must be, because np.load also takes a single array for one.
+        with zipfile.ZipFile(path) as archive, np.load(archive.fp, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
-    except (KeyError, ValueError, OSError) as error:
-        raise DatasetProblem(f"{path}: needs arrays `images` and `labels` ({error})") from None
+    except FileNotFoundError:
+        raise DatasetProblem(f"{path}: no such file") from None
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetProblem(
+            f"{path}: needs arrays `images` and `labels` in an .npz archive ({error})"
+        ) from None
     if images.ndim == 3:
         images = images[..., np.newaxis]
+    if labels.ndim != 1:
+        # One-hot rows of 0 and 1 would pass as indices.
+        raise DatasetProblem(f"{path}: labels have shape {labels.shape}; allowed: (N,)")
     if labels.dtype.kind in "US":
         labels = _named(labels.astype(str), classes, path)
     elif labels.dtype.kind not in "iu":
@@ -125,6 +134,8 @@ def _named(labels: np.ndarray, classes: Sequence[str], path: Path) -> np.ndarray
 def _image_folder(path: Path, classes: Sequence[str]) -> LabelledImages:
     from PIL import Image, UnidentifiedImageError
 
+    if not path.is_dir():
+        raise DatasetProblem(f"{path}: no such folder")
     folders = sorted(p.name for p in path.iterdir() if p.is_dir())
     _named(np.array(folders, dtype=str), classes, path)
     images, labels = [], []
@@ -134,7 +145,10 @@ def _image_folder(path: Path, classes: Sequence[str]) -> LabelledImages:
                 continue
             try:
                 with Image.open(file) as image:
-                    pixels = np.asarray(image.convert("L" if image.mode in "1L" else "RGB"))
+                    if image.mode.startswith(("I", "F")):
+                        # Conversion to 8 bits would cut off everything above 255.
+                        raise DatasetProblem(f"{file}: found mode {image.mode}; allowed: 8 bits")
+                    pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
             except (UnidentifiedImageError, OSError) as error:
                 raise DatasetProblem(f"{file}: not a readable image ({error})") from None
             images.append(pixels if pixels.ndim == 3 else pixels[..., np.newaxis])

@@ -35,10 +35,11 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     symmetric: no complex matrix root is needed.
     """
     difference = x.mean(0) - y.mean(0)
-    s1, s2 = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
-    values, vectors = np.linalg.eigh(np.atleast_2d(s1))
+    # For D = 1 the covariance is a number.
+    s1, s2 = (np.atleast_2d(np.cov(sample, rowvar=False)) for sample in (x, y))
+    values, vectors = np.linalg.eigh(s1)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ np.atleast_2d(s2) @ root).clip(0)
+    cross = np.linalg.eigvalsh(root @ s2 @ root).clip(0)
     return float(difference @ difference + np.trace(s1) + np.trace(s2) - 2 * np.sqrt(cross).sum())
 
 

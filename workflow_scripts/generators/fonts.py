@@ -61,8 +61,9 @@ def characters_of(path: str) -> frozenset[str]:
     try:
         with TTFont(path, lazy=True) as font:
             return frozenset(map(chr, font.getBestCmap() or {}))
-    except (TTLibError, OSError) as error:
-        raise FontProblem(f"{path}: not a readable font ({error})") from error
+    # A damaged table directory surfaces as a missing key.
+    except (TTLibError, OSError, KeyError) as error:
+        raise FontProblem(f"{path}: not a readable font ({error!r})") from error
 
 
 def font_files(source: str) -> list[Path]:

@@ -8,8 +8,9 @@ styles say the same again in grey.
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
@@ -18,13 +19,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from PIL import Image
 
 from workflow_scripts.files import write_bytes
-from workflow_scripts.report.table import Measure, measure_of
+from workflow_scripts.report.measures import Measure, measure_of
 
 DPI = 150
+# The width of the report's page in pixels of a figure: 1080 CSS pixels, 96 to the inch.
+PAGE = 1080 * DPI // 96
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -156,19 +161,17 @@ def accuracy_by_epsilon(table: pd.DataFrame, metric: str) -> Figure:
                     elinewidth=1.1,
                     **_look(i, "-"),
                 )
-            for row in bounds[bounds["dataset"] == dataset].to_dict("records"):
+            levels = bounds[bounds["dataset"] == dataset].sort_values(mean)
+            for row in levels.to_dict("records"):
                 dashes = (0, (1, 1.5)) if row["epsilon"] == 0 else (0, (6, 2))
                 axes.axhline(row[mean], color="#555555", lw=1.2, ls=dashes, zorder=1)
-                axes.annotate(
-                    row["method"],
-                    (1.0, row[mean]),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    color="#333333",
-                    fontsize=8.5,
-                )
+            # Names at the right end of the lines, moved up where they would overlap.
+            low, high = axes.get_ylim()
+            place = -math.inf
+            for row in levels.to_dict("records"):
+                place = max(row[mean], place + 0.055 * (high - low))
+                look = {"va": "center", "color": "#333333", "fontsize": 8.5}
+                axes.text(1.01, place, row["method"], transform=axes.get_yaxis_transform(), **look)
             if epsilons:
                 axes.set_xlim(epsilons[0] / 1.5, epsilons[-1] * 1.5)
             axes.xaxis.set_major_locator(FixedLocator(epsilons))
@@ -195,7 +198,10 @@ def sample_grid(rows: list[tuple[str, np.ndarray]], classes: list[str]) -> Figur
     Returns
     -------
     Figure
-        Images enlarged by whole factors without smoothing, so that every pixel is a square.
+        A block for each label up to its last comma, with the rest of the label beside its rows.
+        Blocks of one method stand side by side as far as the page is wide, so that budgets can
+        be compared at the same t. Small images are enlarged by whole factors without smoothing:
+        every pixel is a square.
 
     Raises
     ------
@@ -203,6 +209,85 @@ def sample_grid(rows: list[tuple[str, np.ndarray]], classes: list[str]) -> Figur
         If there are no rows, if images are not as described, or if a row is labelled ``real``:
         private images are never pictured.
     """
+    _expect_released(rows, classes)
+    side = max(max(images.shape[1:3]) for _, images in rows)
+    cell = min(side * math.ceil(64 / side), 128)
+    step = cell + max(cell // 12, 1)
+    blocks: dict[str, list[tuple[str, np.ndarray]]] = {}
+    for label, images in rows:
+        title, _, rest = label.rpartition(", ") if ", " in label else (label, "", "")
+        blocks.setdefault(title, []).append((rest, images))
+
+    with _style():
+        figure = Figure(facecolor="white", dpi=DPI)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        font, bold = FontProperties(size=9), FontProperties(size=9, weight="bold")
+
+        def widest(texts: Iterable[str], font: FontProperties = font) -> int:
+            sizes = (renderer.get_text_width_height_descent(text, font, False) for text in texts)
+            return math.ceil(max(width for width, _, _ in sizes))
+
+        margin, pad, line = 14, 9, 24
+        beside = widest(rest for block in blocks.values() for rest, _ in block) + pad
+        upright = widest(classes) > 0.9 * step
+        above = line + (widest(classes) + pad if upright else line)
+        block_width = beside + max(step * len(classes), widest(blocks, bold)) + 2 * margin
+        lines = _lines(list(blocks), max(PAGE // block_width, 1))
+        heights = [above + step * max(len(blocks[title]) for title in its) for its in lines]
+        width = block_width * max(map(len, lines))
+        height = sum(heights) + 2 * margin * len(lines)
+
+        canvas = np.full((height, width, 3), 255, np.uint8)
+        figure.set_size_inches(width / DPI, height / DPI)
+        # One unit of the axes is one pixel of the file.
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        look = {"color": "#111111", "parse_math": False}
+        for n, its in enumerate(lines):
+            start = sum(heights[:n]) + (2 * n + 1) * margin
+            for m, title in enumerate(its):
+                left, top = m * block_width + margin + beside, start + above
+                axes.text(left, start, title, va="top", font=bold, **look)
+                for j, name in enumerate(classes):
+                    place = left + (j + 0.5) * step, top - pad / 2
+                    turn = {"ha": "center", "va": "bottom", "rotation": 90 * upright}
+                    axes.text(*place, name, font=font, **turn, **look)
+                for i, (rest, images) in enumerate(blocks[title]):
+                    y = top + i * step
+                    place = left - pad, y + step / 2
+                    axes.text(*place, rest, ha="right", va="center", font=font, **look)
+                    strip = np.hstack([_tile(image, cell, step) for image in images])
+                    canvas[y : y + step, left : left + strip.shape[1]] = strip
+        axes.imshow(canvas, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+    return figure
+
+
+def _lines(titles: list[str], across: int) -> list[list[str]]:
+    """Titles such as ``pe ε=1`` in lines of at most `across`; a method begins a new line."""
+    lines = []
+    for _, its in groupby(titles, key=lambda title: title.partition(" ε=")[0]):
+        its = list(its)
+        lines += [its[i : i + across] for i in range(0, len(its), across)]
+    return lines
+
+
+def _tile(image: np.ndarray, cell: int, step: int) -> np.ndarray:
+    """The image in the middle of a white square of side `step`, fitted to one of side `cell`."""
+    longest = max(image.shape[:2])
+    image = image.repeat(3 // image.shape[2], axis=2)
+    if longest <= cell:
+        image = image.repeat(cell // longest, axis=0).repeat(cell // longest, axis=1)
+    else:
+        height, width = (max(round(n * cell / longest), 1) for n in image.shape[:2])
+        image = np.asarray(Image.fromarray(image).resize((width, height)))
+    tile = np.full((step, step, 3), 255, np.uint8)
+    height, width = image.shape[:2]
+    top, left = (step - height) // 2, (step - width) // 2
+    tile[top : top + height, left : left + width] = image
+    return tile
+
+
+def _expect_released(rows: list[tuple[str, np.ndarray]], classes: list[str]) -> None:
     if not rows or not classes:
         raise ValueError(f"nothing to show: {len(rows)} rows, {len(classes)} classes")
     for label, images in rows:
@@ -214,46 +299,6 @@ def sample_grid(rows: list[tuple[str, np.ndarray]], classes: list[str]) -> Figur
                 f"row {label!r}: expected uint8 [{len(classes)}, H, W, 1 or 3], "
                 f"found {images.dtype} {list(images.shape)}"
             )
-    side = max(max(images.shape[1:3]) for _, images in rows)
-    cell = side * math.ceil(64 / side)
-    step = cell + max(cell // 12, 1)
-    canvas = np.full((step * len(rows), step * len(classes), 3), 255, np.uint8)
-    for i, (_, images) in enumerate(rows):
-        factor = cell // max(images.shape[1:3])
-        for j, image in enumerate(images):
-            large = image.repeat(factor, axis=0).repeat(factor, axis=1)
-            top, left = (i * step, j * step) + (step - np.array(large.shape[:2])) // 2
-            canvas[top : top + large.shape[0], left : left + large.shape[1]] = large
-    # One pixel of the canvas is one pixel of the file; only large images are drawn smaller.
-    shown = min(1.0, 128 / cell)
-    height, width = (round(shown * n) for n in canvas.shape[:2])
-
-    with _style():
-        figure = Figure(facecolor="white", dpi=DPI)
-        renderer = FigureCanvasAgg(figure).get_renderer()
-        look = {"fontsize": 9, "color": "#111111"}
-        beside = [figure.text(0, 0, label, ha="right", va="center", **look) for label, _ in rows]
-        above = [figure.text(0, 0, name, ha="center", va="bottom", **look) for name in classes]
-        extents = [text.get_window_extent(renderer) for text in above]
-        if max(extent.width for extent in extents) > 0.9 * shown * step:
-            for text in above:
-                text.set_rotation(90)
-            extents = [text.get_window_extent(renderer) for text in above]
-        margin, pad = 12, 10
-        left = margin + pad + math.ceil(max(t.get_window_extent(renderer).width for t in beside))
-        top = margin + pad + math.ceil(max(extent.height for extent in extents))
-        size = np.array([left + width + margin, top + height + margin])
-        figure.set_size_inches(size / DPI)
-        for i, text in enumerate(beside):
-            y = height + margin - (i + 0.5) * height / len(rows)
-            text.set_position(np.array([left - pad, y]) / size)
-        for j, text in enumerate(above):
-            x = left + (j + 0.5) * width / len(classes)
-            text.set_position(np.array([x, height + margin + pad]) / size)
-        axes = figure.add_axes(np.array([left, margin, width, height]) / np.tile(size, 2))
-        axes.imshow(canvas, interpolation="nearest" if shown == 1 else "auto", aspect="auto")
-        axes.set_axis_off()
-    return figure
 
 
 def png(figure: Figure) -> bytes:
@@ -285,7 +330,8 @@ def _facets(
     across = min(len(datasets), 3)
     down = math.ceil(len(datasets) / across)
     height = max(3.0 * down + 0.3, 0.21 * legend_entries + 0.3)
-    size = (3.4 * across + 1.9 if across > 1 else 6.6, height)
+    # Two figures of one data set fit side by side on the report's page.
+    size = (3.4 * across + 1.9 if across > 1 else 5.45, height)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(down, across, squeeze=False)

@@ -7,12 +7,14 @@ measurement: facts about it, not measures.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
+from statistics import median
 
 DASH = "–"
-SAMPLE_SIZES = ("generated", "reference")
+SAMPLE_SIZE = re.compile(r"^(?P<side>generated|reference)_(?P<encoder>.+)$")
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -78,12 +80,6 @@ def measure_of(metric: str) -> tuple[Measure, str]:
     return measure, where or measure.where
 
 
-def is_sample_size(metric: str) -> bool:
-    """Whether a metric's name is that of a sample size, such as ``generated_glyph-cnn``."""
-    name, _, where = metric.partition("_")
-    return name in SAMPLE_SIZES and where != ""
-
-
 def encoders(metrics: Iterable[str]) -> list[str]:
     """The encoders that metrics name, in order of first appearance; FID's goes without saying."""
     found = [measure_of(metric) for metric in metrics]
@@ -127,10 +123,10 @@ def scale_of(measure: Measure, values: Iterable[float]) -> Scale:
     """
     if measure.kind == "percent":
         return Scale(1, 100.0, "%")
-    sizes = sorted(math.log10(abs(v)) for v in values if 0 < abs(v) < math.inf)
+    sizes = [abs(v) for v in values if 0 < abs(v) < math.inf]
     if measure.kind == "fraction" or not sizes:
         return Scale()
-    small, middle, large = sizes[0], sizes[len(sizes) // 2], sizes[-1]
+    small, middle, large = (math.log10(v) for v in (min(sizes), median(sizes), max(sizes)))
     power = 0 if -1 <= large < 4 else 3 * math.floor(large / 3)
     decimals = 2 - math.floor(max(small, middle - 0.5) - power)
     decimals = max(min(decimals, 4 - math.floor(large - power)), 0)

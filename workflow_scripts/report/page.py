@@ -6,6 +6,7 @@ can be mailed, archived and printed. Everything that is not made by this package
 
 import base64
 import math
+import re
 import struct
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from workflow_scripts.report import figures as drawing
-from workflow_scripts.report.table import printed_delta, printed_epsilon, printed_epsilon_spent
+from workflow_scripts.report.measures import (
+    measure_of,
+    printed_delta,
+    printed_epsilon,
+    printed_epsilon_spent,
+)
 
 TEMPLATE = "page.html.j2"
 
@@ -81,19 +87,26 @@ def render(
 def figure_of(path: str, classifier: str | None) -> dict:
     """A figure of the workflow as `render` takes it, with title and caption by its name."""
     name = Path(path).stem
+    accuracy = "Accuracy on real test data"
+    if classifier is not None:
+        accuracy += f" of a classifier ({measure_of(f'accuracy_{classifier}')[1]})"
     if name == "accuracy_by_iteration":
         title = "Accuracy by iteration"
         caption = (
-            f"Accuracy on real test data of the classifier {classifier}, trained on the population "
-            "of each iteration. Mean over seeds, band: one standard deviation."
+            f"{accuracy} trained on the population of each iteration. Mean over seeds; band: one "
+            "standard deviation."
         )
     elif name == "accuracy_by_epsilon":
         title = "Accuracy by ε"
-        caption = f"Accuracy on real test data of the classifier {classifier}, trained on releases."
-    else:
-        title = f"Samples: {name.removeprefix('samples_').partition('~')[0]}"
         caption = (
-            "Released images of the first seed, one of each class, by method, ε and iteration t. "
+            f"{accuracy} trained on releases. Mean over seeds; bars: one standard deviation. "
+            "Horizontal lines have no budget: ε = 0 (dotted) and ε = ∞ (dashed)."
+        )
+    else:
+        # The name ends with the twelve hex digits of the data set's key.
+        title = f"Samples: {re.sub('~[0-9a-f]{12}$', '', name.removeprefix('samples_'))}"
+        caption = (
+            "Synthetic images of the first seed, one of each class, by method, ε and iteration t. "
             "No private image is shown."
         )
     return {"title": title, "caption": caption, "png": Path(path).read_bytes()}

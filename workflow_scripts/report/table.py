@@ -10,13 +10,7 @@ import math
 import pandas as pd
 
 from workflow_scripts.report.markup import table_html, table_latex, table_markdown
-from workflow_scripts.report.measures import (
-    SAMPLE_SIZES,
-    encoders,
-    is_sample_size,
-    measure_of,
-    printed_epsilon,
-)
+from workflow_scripts.report.measures import SAMPLE_SIZE, encoders, printed_epsilon
 
 __all__ = ["TEXT", "footnotes", "summarise", "table_html", "table_latex", "table_markdown"]
 
@@ -67,7 +61,7 @@ def summarise(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     table = table.merge(spent.reset_index(), on=CELL, how="left")
     table["seeds"] = table["seeds"].fillna(0).astype(int)
     for metric, values in metrics.groupby("metric", sort=False):
-        if is_sample_size(metric):
+        if SAMPLE_SIZE.match(metric):
             continue
         over_seeds = values.groupby(CELL)["value"].agg(["mean", "std"]).reset_index()
         over_seeds.columns = [*CELL, f"{metric}_mean", f"{metric}_sd"]
@@ -147,33 +141,29 @@ def _about_fidelity(metrics: pd.DataFrame) -> list[str]:
             f"Metrics in the features of {' and '.join(named)} compare within one encoder "
             "only; a Fréchet distance there is not FID."
         )
-    titles = metrics["metric"].map(lambda metric: measure_of(metric)[0].title)
-    if ((titles == "Kernel") & (metrics["value"] < 0)).any():
+    if (metrics["metric"].str.startswith("kernel_") & (metrics["value"] < 0)).any():
         notes.append(
-            "The kernel distance is an unbiased estimate, so it may fall below zero where the two "
-            "distributions agree."
+            "The kernel distance is an unbiased estimate: where the distributions agree, it may "
+            "fall below zero."
         )
     return notes
 
 
 def _sample_sizes(metrics: pd.DataFrame) -> list[str]:
-    """How many images the fidelity metrics compare; a note for all data sets if it fits all."""
-    sizes = metrics[metrics["metric"].map(is_sample_size).astype(bool)]
-    parts = sizes["metric"].str.partition("_")
-    sizes = sizes.assign(side=parts[0], encoder=parts[2]) if len(sizes) else sizes
+    """How many images the fidelity metrics compare; one note if it fits every data set."""
+    sizes = metrics.join(metrics["metric"].str.extract(SAMPLE_SIZE))
     sentences: dict[str, list[str]] = {}
-    pairs = sizes.groupby(["dataset", "encoder"], sort=False) if len(sizes) else []
-    for (dataset, encoder), its in pairs:
-        generated, reference = (its[its["side"] == side] for side in SAMPLE_SIZES)
+    for (dataset, encoder), its in sizes.groupby(["dataset", "encoder"], sort=False):
+        generated, reference = (its[its["side"] == side] for side in ("generated", "reference"))
         sentence = (
             f"Fidelity in the features of {encoder} compares {_generated(generated)} with "
             f"{_counts(reference)} real test images."
         )
         sentences.setdefault(sentence, []).append(dataset)
-    everywhere = list(metrics["dataset"].unique())
+    everywhere = metrics["dataset"].nunique()
     return [
-        sentence if its == everywhere else f"{', '.join(its)}: {sentence}"
-        for sentence, its in sentences.items()
+        sentence if len(where) == everywhere else f"{', '.join(where)}: {sentence}"
+        for sentence, where in sentences.items()
     ]
 
 
