@@ -169,6 +169,12 @@ class TextGenerator(Model):
                 raise ValueError(f"{name}: the smallest ({low}) exceeds the largest ({high})")
         if self.size[0] < 1:
             raise ValueError("size: the smallest font size must be at least 1")
+        if 2 * self.shift >= self.image_size * self.supersampling:
+            # The middle of the text must stay in the picture: an empty one has a wrong label.
+            raise ValueError(
+                f"shift: found {self.shift}; allowed: less than half of the canvas, "
+                f"{self.image_size * self.supersampling / 2:g}"
+            )
         return self
 
 
@@ -190,7 +196,9 @@ class DiffusionGenerator(Model):
     degrees: ClassVar = ("strength",)
 
     @model_validator(mode="after")
-    def _steps(self):
+    def _possible(self):
+        if any(channels % 8 for channels in self.channels):
+            raise ValueError(f"channels: found {list(self.channels)}; allowed: multiples of 8")
         if self.sampling_steps > self.timesteps:
             raise ValueError(
                 f"sampling_steps ({self.sampling_steps}) exceeds timesteps ({self.timesteps})"

@@ -129,6 +129,8 @@ def test_a_wrong_experiment_is_explained(tmp_path, catalogue, experiment, parts)
         ),
         ("generators", ["text", "fonts"], "/no/such", ["text.fonts", "/no/such"]),
         ("generators", ["text", "size"], [30, 20], ["generators.yaml, text", "smallest (30)"]),
+        ("generators", ["text", "shift"], 16, ["generators.yaml, text", "shift", "less than half"]),
+        ("generators", ["glyph-diffusion", "channels"], [12], ["channels", "multiples of 8"]),
         ("generators", ["text", "kind"], "gan", ["text.kind", "'text', 'diffusion'"]),
         ("generators", ["glyph-diffusion", "dataset"], "x", ["glyph-diffusion.dataset", "glyphs"]),
         (

@@ -157,6 +157,9 @@ DAMAGE = {
     "text": lambda data: b"hello",
     "cut short": lambda data: data[: len(data) // 2],
     "a flipped byte": lambda data: data[:150] + bytes([data[150] ^ 255]) + data[151:],
+    "no such compression": lambda data: data.replace(
+        b"PK\1\2\x2d\3\x2d\0\0\0\0\0", b"PK\1\2\x2d\3\x2d\0\0\0\7\0"
+    ),
     "one array, no archive": lambda data: data[data.index(b"\x93NUMPY") :][:224],
 }
 
@@ -165,6 +168,16 @@ DAMAGE = {
 def test_a_damaged_archive_is_named(npz, damage):
     np.savez(npz, images=GREY, labels=LABELS)
     npz.write_bytes(DAMAGE[damage](npz.read_bytes()))
+    with pytest.raises(DatasetProblem, match=str(npz)):
+        load_source({"kind": "npz", "path": str(npz)}, "path", CLASSES)
+
+
+def test_a_damaged_compressed_archive_is_named(npz):
+    np.savez_compressed(npz, images=GREY, labels=LABELS)
+    data = bytearray(npz.read_bytes())
+    # Behind the first file's header: a block of the type that does not exist.
+    data[30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")] = 255
+    npz.write_bytes(data)
     with pytest.raises(DatasetProblem, match=str(npz)):
         load_source({"kind": "npz", "path": str(npz)}, "path", CLASSES)
 

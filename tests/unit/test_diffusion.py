@@ -1,13 +1,13 @@
 """The diffusion generator: a toy model is trained in seconds, and every step of it is watched."""
 
 import os
-import pickle
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMPipeline, DiffusionPipeline, UNet2DModel
+from safetensors.torch import load_file
 
 from workflow_scripts.files import FileProblem, digest, file_digest
 from workflow_scripts.generators import diffusion, open_generator
@@ -278,19 +278,18 @@ def test_an_entry_of_the_catalogue_opens_the_same_model(trained):
     assert np.array_equal(*images)
 
 
-def test_pickled_weights_are_refused_and_not_run(tmp_path):
-    folder, marker = train(tmp_path / "model"), tmp_path / "executed"
-
-    class Payload:
-        def __reduce__(self):
-            return os.mkdir, (str(marker),)
-
+def test_pickled_weights_are_refused_even_if_they_are_good(tmp_path, monkeypatch):
+    folder = train(tmp_path / "model")
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
-    weights.with_suffix(".bin").write_bytes(pickle.dumps(Payload()))
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
     weights.unlink()
-    with pytest.raises(OSError, match="diffusion_pytorch_model"):
+    careless = DiffusionPipeline.from_pretrained(folder, use_safetensors=False)
+    assert isinstance(careless.unet, UNet2DModel)
+    opened = []
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: opened.append(args))
+    with pytest.raises(FileProblem, match=r"diffusion_pytorch_model\.safetensors"):
         DiffusionGenerator(folder, CLASSES, 2)
-    assert not marker.exists()
+    assert opened == []
 
 
 def stop_in_the_middle(self, folder, *args, **kwargs):

@@ -119,6 +119,8 @@ DAMAGE = {
     "text": lambda data: b"this is not a font\n" * 100,
     "cut short": lambda data: data[: len(data) // 2],
     "no maxp table": lambda data: data.replace(b"maxp", b"maxq", 1),
+    # The character map says that it has 258 tables instead of 2.
+    "bad map": lambda data: data.replace(b"\0\0\0\2\0\1\0\0", b"\0\0\1\2\0\1\0\0", 1),
 }
 
 

@@ -47,9 +47,14 @@ class DiffusionGenerator:
             raise FileProblem(f"{folder}: the model has no class {missing}; it has {known}")
         self.conditions = np.array([known.index(name) for name in classes], dtype=np.int64)
         self.device = choose_device()
-        pipeline = DiffusionPipeline.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
-        )
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+            )
+        except OSError as error:
+            raise FileProblem(
+                f"{folder}: not a diffusers pipeline in safetensors ({error})"
+            ) from error
         self.unet = pipeline.unet.to(self.device).eval()
         self.scheduler = pipeline.scheduler
         self.scheduler.set_timesteps(sampling_steps)
@@ -167,6 +172,9 @@ def _save_whole(pipeline: DDIMPipeline, folder: Path, classes: Sequence[str]) ->
         pipeline.save_pretrained(temporary)
         (temporary / CLASSES).write_text(json.dumps(list(classes)), encoding="utf-8")
         temporary.chmod(0o755)
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
