@@ -69,6 +69,8 @@ rule evaluate_iterations:
     """Accuracy of a classifier trained on every population of a run, t = 0 … T."""
     input:
         populations=every_population,
+        # Nothing of a run is measured or pictured before its account.
+        privacy="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/privacy.json",
         test="results/sensitive/{dataset}/test.safetensors",
     output:
         metrics="results/evaluation/{dataset}/{method}/eps{epsilon}/seed{seed}/iterations/{classifier}.json",

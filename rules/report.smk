@@ -116,6 +116,7 @@ rule draw_samples:
     """Released images: one of each class, for every method, ε and iteration (first seed)."""
     input:
         populations=pictured_populations,
+        statements=experiment_statements,
     output:
         figure=report(
             "results/reports/{experiment}/figures/samples_{dataset}.png",

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from workflow_scripts.problems import Problem
 
@@ -29,7 +37,19 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
-Classes = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _distinct_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    # A class that stands twice would let one record vote twice.
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"a class stands there twice: {list(classes)}")
+    for name in classes:
+        if name in ("", ".", "..") or "/" in name:
+            raise ValueError(f"found {name!r}; allowed: names without '/', not empty, '.' or '..'")
+    return classes
+
+
+Classes = Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_distinct_names)]
 
 
 class Model(BaseModel):
@@ -333,7 +353,8 @@ class Experiment(Model):
     methods: Annotated[tuple[Name, ...], Field(min_length=1)]
     epsilons: tuple[Positive, ...]
     seeds: Annotated[tuple[Index, ...], Field(min_length=1)]
-    delta: Fraction | None = None
+    # Below 10⁻¹² the accountant's tails cannot tell δ from 0.
+    delta: Annotated[float, Field(ge=1e-12, lt=1)] | None = None
     noise_source: Literal["os", "seeded"] = "os"
     classifiers: tuple[Name, ...] = ()
     fidelity_encoders: tuple[Name, ...] = ()
@@ -348,6 +369,11 @@ class Experiment(Model):
         # ε prints as %g in paths and tables.
         if len({f"{epsilon:g}" for epsilon in self.epsilons}) < len(self.epsilons):
             raise ValueError(f"epsilons: two entries print alike: {list(self.epsilons)}")
+        for epsilon in self.epsilons:
+            if float(f"{epsilon:g}") != epsilon:
+                raise ValueError(
+                    f"epsilons: found {epsilon!r}; allowed: at most 6 digits, as ε prints in paths"
+                )
         return self
 
 

@@ -128,12 +128,6 @@ def digest(*parts: np.ndarray | bytes | str) -> str:
     return whole.hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
-    """SHA-256, in hex, of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def claim_directory(directory: str | Path, settings: Mapping) -> None:
     """Write `settings.json` into a directory, or check the one that is there.
 

@@ -26,7 +26,7 @@ from workflow_scripts.configuration import (
     TextGenerator,
     validate,
 )
-from workflow_scripts.generators.fonts import FontProblem, font_listing
+from workflow_scripts.generators.fonts import FontProblem, find_fonts, font_listing
 from workflow_scripts.stages import VERSIONS, Stage
 
 REAL = "real"
@@ -178,8 +178,25 @@ class Plan:
 
     # --- the grid ---
 
-    def _runs_of(self, dataset_name: str, method_name: str) -> Iterable[Run]:
-        settings = self._method_settings(dataset_name, method_name)
+    def _runs_of(self, dataset: str, method: str) -> list[Run]:
+        merged, places = self._merged(dataset, method)
+        file = self._file("methods")
+        try:
+            settings = validate(Method, merged, file, (method,))
+            return list(self._grid(dataset, method, settings))
+        except ConfigurationProblem as problem:
+            # A wrong value that an override brought in is the experiment's, not the catalogue's.
+            message = str(problem)
+            for key, place in places.items():
+                message = message.replace(f"{file}, {method}.{key}", place)
+            raise ConfigurationProblem(message) from None
+
+    def _grid(
+        self,
+        dataset_name: str,
+        method_name: str,
+        settings: RandomMethod | PEMethod | RealMethod,
+    ) -> Iterable[Run]:
         dataset = self._dataset(dataset_name)
         if isinstance(settings, RealMethod):
             method = Stage(method_name, {"family": "real"}, (dataset,))
@@ -210,22 +227,13 @@ class Plan:
         }
         return Stage(name, own, (dataset, stages.initial, stages.encoder, stages.lookahead))
 
-    def _method_settings(self, dataset: str, method: str) -> RandomMethod | PEMethod | RealMethod:
-        file = self.configuration.files["methods"]
-        merged, source = dict(self._extended(method)), {}
+    def _merged(self, dataset: str, method: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """A method's settings, and for those that are overridden, where."""
+        merged, places = dict(self._extended(method)), {}
         for target in (method, f"{dataset}/{method}"):
             for key, value in self.experiment.overrides.get(target, {}).items():
-                merged[key], source[key] = value, f"overrides.{target}"
-        try:
-            return validate(Method, merged, file, (method,))
-        except ConfigurationProblem as problem:
-            # Say which override a wrong value came from.
-            message = str(problem)
-            for key, place in source.items():
-                message = message.replace(
-                    f"{file}, {method}.{key}", f"{self.configuration.source}, {place}.{key}"
-                )
-            raise ConfigurationProblem(message) from None
+                merged[key], places[key] = value, f"{self._source}, overrides.{target}.{key}"
+        return merged, places
 
     def _extended(self, name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         """A method's entry on top of the one that it extends."""
@@ -317,6 +325,13 @@ class Plan:
                 raise ConfigurationProblem(f"{where}.fonts: {problem}") from None
         else:
             parents = (self._public(settings.dataset, f"{where}.dataset"),)
+            size = self.configuration.datasets.public[settings.dataset].image.size
+            halvings = len(settings.channels) - 1
+            if size % 2**halvings:
+                raise ConfigurationProblem(
+                    f"{where}.channels: found {len(settings.channels)} levels, which halve images "
+                    f"of {size} pixels {halvings} times; allowed: as often as {size} is even"
+                )
         return self._stage("generator", name, own, parents)
 
     def _encoder(self, name: str, needed_by: str) -> Stage:
@@ -345,7 +360,9 @@ class Plan:
                     place = f"{where}.{key}"
                     raise ConfigurationProblem(_unknown(place, class_name, dataset.classes))
         drawn = tuple(settings.class_names.get(c, c) for c in dataset.classes)
-        if isinstance(generator_settings, DiffusionGenerator):
+        if isinstance(generator_settings, TextGenerator):
+            self._check_drawable(generator_settings.fonts, drawn, f"{where}.class_names")
+        else:
             public = self.configuration.datasets.public[generator_settings.dataset]
             for class_name in drawn:
                 if class_name not in public.classes:
@@ -471,6 +488,15 @@ class Plan:
                     raise ConfigurationProblem(f"{place}: found {entry}; allowed: whole numbers")
                 if name == "strength" and entry <= 0:
                     raise ConfigurationProblem(f"{place}: found {entry}; allowed: above 0")
+
+    def _check_drawable(self, fonts: str, texts: tuple[str, ...], where: str) -> None:
+        # Reading the character maps of many fonts takes time; these are known to have ASCII.
+        if fonts == "matplotlib" and all(t.isascii() and t.isalnum() for t in texts):
+            return
+        try:
+            find_fonts(fonts, texts)
+        except FontProblem as problem:
+            raise ConfigurationProblem(f"{where}: {problem}") from None
 
     def _check_samples(self, samples: int, classes: tuple[str, ...], where: str) -> None:
         if samples < len(classes):

@@ -24,6 +24,9 @@ def plan_of(workflow, config: Mapping) -> Plan:
     """
     root = Path(workflow.basedir)
     given = [str(_relative(file)) for file in workflow.overwrite_configfiles]
+    for file in given:
+        # Snakemake has read it already; this finds keys that stand there twice.
+        read_yaml(file)
     experiment = dict(config)
     if not given:
         experiment = {**read_yaml(_relative(root / DEFAULT)), **experiment}
@@ -48,9 +51,10 @@ def clear_stale_lock(workflow, arguments: Sequence[str], folder: str = ".snakema
     """Remove the lock of a Snakemake that was killed, and hold a better one.
 
     Snakemake's lock is a set of files that outlive a `kill -9`. A kernel lock does not: if this
-    process gets it, nobody alive holds it, and lock files that are there are stale. If another
-    process holds it, nothing is touched, and Snakemake itself says that the directory is in use.
-    The lock is held until this process ends.
+    process gets it, no living Snakemake holds it, and lock files that are there are stale. If
+    another process holds it, nothing is touched, and Snakemake itself says that the directory is
+    in use. The lock is held until this process ends. Jobs that outlive their Snakemake do no harm:
+    every write is whole, and releases are journalled.
     """
     if not workflow.is_main_process or _is_dry_run(arguments):
         return
@@ -63,7 +67,7 @@ def clear_stale_lock(workflow, arguments: Sequence[str], folder: str = ".snakema
             shutil.rmtree(lock_files, ignore_errors=True)
             lock_files.mkdir()
             return
-        if any(lock_files.iterdir()):
+        if lock_files.is_dir() and any(lock_files.iterdir()):
             return
         # Held, but without lock files: a process that is about to end, or about to begin.
         time.sleep(LOCK_PAUSE)

@@ -8,8 +8,11 @@ from opacus.accountants import PRVAccountant
 
 from workflow_scripts.privacy.accountant import (
     BudgetExceeded,
+    CalibrationFailed,
+    LedgerProblem,
     calibrate,
     check_budget,
+    check_ledgers,
     compose,
     statement,
 )
@@ -90,10 +93,37 @@ def test_a_release_that_is_shared_is_charged_once():
 def test_seeded_noise_is_no_privacy_and_says_so():
     stated = state([ledger(100.0, noise_source="seeded")], noise_source="seeded")
     assert stated["noise_source"] == "seeded" and stated["is_private"] is False
-    with pytest.raises(ValueError, match="seeded"):
+    with pytest.raises(LedgerProblem, match="seeded"):
         state([ledger(100.0, noise_source="seeded")], noise_source="os")
 
 
 def test_nothing_that_is_not_a_number_passes_for_within_budget():
     with pytest.raises(BudgetExceeded):
         check_budget(compose([GaussianEvent(1.0, 1.0)], DELTA), math.nan)
+
+
+def test_ledgers_are_one_for_each_iteration_each_of_its_own_release():
+    own = [{**ledger(5.0, name), "iteration": t} for t, name in enumerate("abc", start=1)]
+    check_ledgers(own, 3)
+    check_ledgers([], 0)
+    with pytest.raises(LedgerProblem, match=r"iterations \[1, 2\]; allowed: 1 to 3"):
+        check_ledgers(own[:2], 3)
+    # One iteration's ledger in place of another's, with and without its number changed.
+    with pytest.raises(LedgerProblem, match=r"\[1, 1, 3\]"):
+        check_ledgers([own[0], own[0], own[2]], 3)
+    with pytest.raises(LedgerProblem, match="same release"):
+        check_ledgers([own[0], {**own[0], "iteration": 2}, own[2]], 3)
+
+
+def test_an_event_of_an_unknown_kind_is_refused():
+    strange = ledger(5.0)
+    strange["event"]["type"] = "laplace"
+    with pytest.raises(LedgerProblem, match="laplace"):
+        state([strange])
+
+
+def test_a_budget_that_the_accountant_cannot_confirm_is_refused_not_searched_for_ever():
+    with pytest.raises(CalibrationFailed, match="no noise was found"):
+        calibrate(1, 1e-20, 1)
+    sigma, verified = calibrate(1, 1e-12, 6)
+    assert verified.epsilon <= 1 * (1 + 1e-6) and sigma > 0

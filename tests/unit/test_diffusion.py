@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMPipeline, DiffusionPipeline, UNet2DModel
 from safetensors.torch import load_file
 
-from workflow_scripts.files import FileProblem, digest, file_digest
+from workflow_scripts.files import FileProblem, digest
 from workflow_scripts.generators import diffusion, open_generator
 from workflow_scripts.generators.diffusion import DiffusionGenerator, train_diffusion
 from workflow_scripts.generators.population import Population
@@ -101,7 +101,7 @@ def test_equal_seeds_give_equal_files_and_other_seeds_other_weights(tmp_path):
         np.random.seed(len(found))
         folder = train(tmp_path / name, seed=seed)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        found[name] = {str(path.relative_to(folder)): file_digest(path) for path in files}
+        found[name] = {str(path.relative_to(folder)): digest(path.read_bytes()) for path in files}
     assert found["one"] == found["two"]
     differing = [name for name in found["one"] if found["one"][name] != found["other"][name]]
     assert differing == ["unet/diffusion_pytorch_model.safetensors"]
@@ -316,12 +316,12 @@ def test_an_interrupted_save_leaves_the_old_state(
     folder = tmp_path / "models/model"
     if earlier:
         train(folder, seed=1)
-    before = {path: path.is_file() and file_digest(path) for path in tmp_path.rglob("*")}
+    before = {path: path.is_file() and digest(path.read_bytes()) for path in tmp_path.rglob("*")}
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fault)
         with pytest.raises((KeyboardInterrupt, OSError)):
             train(folder)
-    after = {path: path.is_file() and file_digest(path) for path in tmp_path.rglob("*")}
+    after = {path: path.is_file() and digest(path.read_bytes()) for path in tmp_path.rglob("*")}
     assert after == before | {folder.parent: False}
     DiffusionGenerator(train(folder), CLASSES, 2)
 

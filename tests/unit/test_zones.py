@@ -1,5 +1,7 @@
 """The boundary: what a rule may read and write."""
 
+from pathlib import Path
+
 import pytest
 
 from workflow_scripts.privacy import zones
@@ -44,7 +46,16 @@ def test_what_the_workflow_does_is_allowed(name, inputs, outputs, records):
         ("collect_metrics", ["results/evaluation/a"], ["results/runs/b"], [], "evaluation zone"),
         ("embed_sensitive", [PRIVATE], ["results/public/x"], [LOG], "only there"),
         ("prepare_sensitive", ["raw"], [PRIVATE], ["results/logs/x"], "only there"),
-        ("fetch", ["raw.npz"], [PRIVATE], [LOG], "original files"),
+        ("fetch", ["raw.npz"], [PRIVATE], [LOG], "outside the zones"),
+        ("embed_sensitive", ["raw.npz"], ["results/sensitive/e"], [LOG], "outside the zones"),
+        ("fetch", ["private/mine.npz"], ["results/public/x"], [], "outside the zones"),
+        ("x", ["results/sens{r}/a"], ["results/runs/x"], [], "literal"),
+        ("x", ["results/./sensitive/a"], ["results/runs/x"], [LOG], "neither a mechanism"),
+        ("x", ["results//sensitive/a"], ["results/runs/x"], [LOG], "neither a mechanism"),
+        ("x", ["/{d}/results/sensitive/a"], ["results/runs/x"], [], "literal"),
+        ("x", [f"{Path.cwd()}/results/sensitive/a"], ["results/runs/x"], [LOG], "neither"),
+        ("x", ["results/elsewhere/a"], ["results/runs/x"], [], "in no zone"),
+        ("vary", ["results/reports/m.csv"], ["results/runs/x"], [], "only other reports"),
         ("x", ["results/{zone}/a"], ["results/runs/x"], [], "literal"),
         ("x", ["{path}"], ["results/runs/x"], [], "literal"),
         ("x", ["results/runs/../sensitive/a"], ["results/runs/x"], [], "'..'"),

@@ -1,5 +1,6 @@
 """The small experiment, from raw images to the table, as a user finds it."""
 
+import hashlib
 import re
 import stat
 
@@ -118,6 +119,22 @@ def test_nothing_outside_the_sensitive_zone_holds_private_images_or_clean_votes(
                 for name in stored.keys():  # noqa: SIM118 — safe_open is no mapping
                     array = stored.get_tensor(name)
                     assert array.shape != clean.shape or not np.array_equal(array, clean), path
+
+
+def test_snakemakes_own_memory_holds_no_digest_of_private_files(built_once):
+    """It would keep checksums of small inputs; a digest identifies private data."""
+    memory = built_once.folder / ".snakemake"
+    assert stat.S_IMODE(memory.stat().st_mode) == 0o700
+    digests = {
+        hashlib.sha256(path.read_bytes()).hexdigest().encode()
+        for path in built_once.find("sensitive/**/*.safetensors")
+    }
+    assert len(digests) >= 6
+    records = [path for path in memory.rglob("*") if path.is_file()]
+    assert len(records) > 30
+    for path in records:
+        content = path.read_bytes()
+        assert not any(digest in content for digest in digests), path
 
 
 def test_released_votes_carry_noise_on_every_bin(built_once):

@@ -5,6 +5,7 @@ removing one record. Noise is calibrated by the closed form and verified with th
 will judge it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,16 @@ from workflow_scripts.problems import Problem
 
 # ε may exceed the budget by this factor − 1: the rounding of the two computations, not a loophole.
 TOLERANCE = 1e-6
+ATTEMPTS = 20
 RELATION = "zero-out of one record, N public (numerically add-or-remove-one)"
+
+
+class CalibrationFailed(Problem):
+    """The accountant cannot confirm any noise for this budget."""
+
+
+class LedgerProblem(Problem):
+    """Ledgers that are not those of the run."""
 
 
 class BudgetExceeded(Problem):
@@ -83,12 +93,18 @@ def calibrate(epsilon: float, delta: float, iterations: int) -> tuple[float, Com
         σ, and what the accountant says of it: at most ε × (1 + `TOLERANCE`).
     """
     noise_multiplier = noise_multiplier_of(epsilon, delta, iterations)
-    while True:
+    for _ in range(ATTEMPTS):
         events = [GaussianEvent(noise_multiplier, 1.0)] * iterations
         composition = compose(events, delta, scale=epsilon)
         if composition.epsilon <= epsilon * (1 + TOLERANCE):
             return noise_multiplier, composition
-        noise_multiplier *= 1 + TOLERANCE / 10
+        if not math.isfinite(composition.epsilon):
+            break
+        noise_multiplier *= max(composition.epsilon / epsilon, 1 + TOLERANCE)
+    raise CalibrationFailed(
+        f"no noise was found for ε = {epsilon:g}, δ = {delta:g}, T = {iterations} that the "
+        f"accountant confirms (it says ε = {composition.epsilon:g} at the last); allowed: a larger δ"
+    )
 
 
 def check_budget(composition: Composition, epsilon: float) -> None:
@@ -98,6 +114,15 @@ def check_budget(composition: Composition, epsilon: float) -> None:
             f"the executed releases cost ε = {composition.epsilon:.6g} at δ = "
             f"{composition.delta:.3g}, more than the budget ε = {epsilon:g}; nothing is released"
         )
+
+
+def check_ledgers(ledgers: Sequence[dict], iterations: int) -> None:
+    """Refuse ledgers that are not one for each iteration t = 1 … T, each of its own release."""
+    found = [ledger["iteration"] for ledger in ledgers]
+    if found != list(range(1, iterations + 1)):
+        raise LedgerProblem(f"ledgers of iterations {found}; allowed: 1 to {iterations}, in order")
+    if len({ledger["release_id"] for ledger in ledgers}) < iterations:
+        raise LedgerProblem("two iterations name the same release; each draws its own noise")
 
 
 def closed_form(events: Sequence[GaussianEvent], delta: float) -> float | None:
@@ -129,13 +154,16 @@ def statement(
     ------
     BudgetExceeded
         If the composition exceeds ε.
-    ValueError
-        If a ledger's noise came from another source than the configuration says.
+    LedgerProblem
+        If an event is of an unknown kind, or a ledger's noise came from another source than the
+        configuration says.
     """
     charged = {ledger["release_id"]: ledger for ledger in ledgers}
     for ledger in charged.values():
+        if ledger["event"].get("type") != "gaussian":
+            raise LedgerProblem(f"event {ledger['event']}; allowed: type gaussian")
         if ledger["noise_source"] != noise_source:
-            raise ValueError(
+            raise LedgerProblem(
                 f"release {ledger['release_id']} drew its noise from "
                 f"{ledger['noise_source']!r}, the run says {noise_source!r}"
             )

@@ -6,6 +6,7 @@ checked over every rule when the workflow is parsed, before a job runs, and once
 by the one function that opens the sensitive zone.
 """
 
+import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,8 +36,9 @@ EVALUATIONS = frozenset(
         "evaluate_real_fidelity",
     }
 )
-# Rules that stay inside the sensitive zone; the first one also reads the original files.
+# Rules that stay inside the sensitive zone, and the one that also reads the original files.
 PREPARATIONS = frozenset({"prepare_sensitive", "embed_sensitive"})
+SOURCE_READER = "prepare_sensitive"
 # Rules that turn metrics into tables: the only readers of the evaluation zone.
 REPORTS = frozenset({"collect_metrics", "collect_iterations"})
 
@@ -51,14 +53,25 @@ def zone_of(path: str) -> str | None:
     The zone must stand in the literal beginning of a pattern: a wildcard there is a violation,
     because it could become any zone.
     """
-    path = str(path).removeprefix("./")
+    path = str(path)
+    if ".." in Path(path).parts:
+        raise BoundaryViolation(f"{path}: '..' hides where a path leads")
+    # `./x`, `a//b` and absolute paths below the working directory are the same files.
+    plain = os.path.normpath(path)
+    if plain.startswith(os.getcwd() + "/"):
+        plain = os.path.relpath(plain)
     for zone, prefix in ZONES.items():
-        if path.startswith(prefix):
-            if ".." in Path(path).parts:
-                raise BoundaryViolation(f"{path}: a path into a zone may not contain '..'")
+        if plain.startswith(prefix) or plain + "/" == prefix:
             return zone
-    if path.partition("{")[0].rstrip("/") in ("", "results") and "{" in path:
+    first, second, *_ = *Path(plain).parts, "", ""
+    if (
+        "{" in first
+        or (first == "results" and "{" in second)
+        or (os.path.isabs(plain) and "{" in path)
+    ):
         raise BoundaryViolation(f"{path}: the zone must be literal, not a wildcard")
+    if first == "results":
+        raise BoundaryViolation(f"{path}: below results, but in no zone ({', '.join(ZONES)})")
     return None
 
 
@@ -139,8 +152,10 @@ def check_rule(
     recorded = {zone(path) for path in records}
     if "evaluation" in read and not (name in REPORTS and written == {"report"}):
         refuse("reads the evaluation zone; only reports may be made from metrics")
-    if "source" in read and "sensitive" in written and name not in PREPARATIONS:
-        refuse("reads original files into the sensitive zone; only prepare_sensitive may")
+    if "report" in read and not written <= {"report"}:
+        refuse("reads a report, which is made from metrics; only other reports may")
+    if "source" in read and name != SOURCE_READER:
+        refuse(f"reads files outside the zones; only {SOURCE_READER} may, as they can be private")
     if name in PREPARATIONS and (written | recorded) != {"sensitive"}:
         refuse("prepares sensitive data, so it must write (log and benchmark too) only there")
     if "sensitive" not in read:
@@ -174,10 +189,15 @@ def check_rules(rules: Iterable) -> None:
 
 
 def secure_zone(root: str | Path = ".") -> Path:
-    """Create the sensitive zone, readable by its owner alone (mode 0700), and return its path."""
+    """Create the sensitive zone, readable by its owner alone (mode 0700), and return its path.
+
+    Snakemake's own folder is closed too: it remembers when every job ran and, with other settings
+    than ours, checksums of small inputs.
+    """
     zone = Path(root) / ZONES["sensitive"]
-    zone.mkdir(parents=True, exist_ok=True)
-    zone.chmod(stat.S_IRWXU)
+    for folder in (zone, Path(root) / ".snakemake"):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(stat.S_IRWXU)
     return zone
 
 

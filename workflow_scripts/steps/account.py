@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from workflow_scripts.files import FileProblem, read_json, write_json
-from workflow_scripts.privacy.accountant import statement
+from workflow_scripts.files import read_json, write_json
+from workflow_scripts.privacy.accountant import check_ledgers, statement
 from workflow_scripts.step import Job, run
 
 
 def account(job: Job) -> None:
     settings = job.settings
     ledgers = [read_json(path) for path in job.input.ledgers]
-    if len(ledgers) != settings["releases"]:
-        raise FileProblem(f"found {len(ledgers)} ledgers, the run makes {settings['releases']}")
+    check_ledgers(ledgers, settings["releases"])
     job.claim(Path(job.output.privacy).parents[2])
     names = ("epsilon", "delta", "train_size", "noise_source")
     write_json(job.output.privacy, statement(ledgers, **{name: settings[name] for name in names}))

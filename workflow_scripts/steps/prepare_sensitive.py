@@ -12,6 +12,7 @@ from workflow_scripts.step import Job, run
 
 def prepare_sensitive(job: Job) -> None:
     declared = job.settings
+    outputs = [job.open(path) for path in (job.output.train, job.output.test)]
     source, classes, split = declared["source"], declared["classes"], declared["split"]
     train = load_source(source, "path", classes)
     if split:
@@ -27,7 +28,7 @@ def prepare_sensitive(job: Job) -> None:
             f"train_size: declared {declared['train_size']}, found {len(train)} training images"
         )
     job.claim(f"results/sensitive/{job.wildcards.dataset}")
-    for path, part in ((job.output.train, train), (job.output.test, test)):
+    for path, part in zip(outputs, (train, test), strict=True):
         write_arrays(path, {"images": part.images, "labels": part.labels})
 
 
