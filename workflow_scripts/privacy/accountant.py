@@ -103,7 +103,8 @@ def calibrate(epsilon: float, delta: float, iterations: int) -> tuple[float, Com
         noise_multiplier *= max(composition.epsilon / epsilon, 1 + TOLERANCE)
     raise CalibrationFailed(
         f"no noise was found for ε = {epsilon:g}, δ = {delta:g}, T = {iterations} that the "
-        f"accountant confirms (it says ε = {composition.epsilon:g} at the last); allowed: a larger δ"
+        f"accountant confirms (at the last it says ε = {composition.epsilon:g}); allowed: a larger "
+        "δ or a smaller ε"
     )
 
 
