@@ -200,6 +200,12 @@ def pictured_populations(wildcards):
     return [file for run, t in pictured_iterations(PLAN, wildcards.dataset) for file in population_files(run, t)]
 
 
+@within("released")
+def pictured_statements(wildcards):
+    runs = dict.fromkeys(run for run, _ in pictured_iterations(PLAN, wildcards.dataset))
+    return [f"{run.directory}/privacy.json" for run in runs]
+
+
 @within("report")
 def report_figures(wildcards):
     folder = f"results/reports/{EXPERIMENT}/figures"

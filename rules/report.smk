@@ -116,7 +116,8 @@ rule draw_samples:
     """Released images: one of each class, for every method, ε and iteration (first seed)."""
     input:
         populations=pictured_populations,
-        statements=experiment_statements,
+        # Nothing of a run is pictured before its account.
+        statements=pictured_statements,
     output:
         figure=report(
             "results/reports/{experiment}/figures/samples_{dataset}.png",
