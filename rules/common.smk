@@ -1,5 +1,6 @@
 # Configuration, wildcards and input functions: what every rule file uses. No rules here.
 
+import re
 import sys
 
 sys.path.insert(0, workflow.basedir)
@@ -7,7 +8,9 @@ sys.path.insert(0, workflow.basedir)
 from workflow_scripts.configuration import ConfigurationProblem
 from workflow_scripts.privacy.zones import BoundaryViolation, check_rules, secure_zone, within
 from workflow_scripts.settings import (
+    diagnostics_files,
     iteration_files,
+    iteration_of,
     metric_files,
     pictured_datasets,
     pictured_iterations,
@@ -18,7 +21,7 @@ from workflow_scripts.workflow import clear_stale_lock, make_importable, plan_of
 
 make_importable(workflow.basedir)
 try:
-    PLAN = plan_of(workflow, config)
+    PLAN = plan_of(workflow, config, sys.argv)
 except ConfigurationProblem as problem:
     # Not a WorkflowError: it would add lines of this file to a message about the user's.
     sys.exit(f"Configuration: {problem}")
@@ -26,6 +29,8 @@ clear_stale_lock(workflow, sys.argv)
 
 EXPERIMENT = PLAN.experiment.experiment
 SHARDS = gather.shards("{scatteritem}")
+
+ABSENT = set(PLAN.catalogue.absent.values())  # not empty in dry runs alone
 
 LABEL = "[^/]+~[0-9a-f]{12}"
 
@@ -44,6 +49,7 @@ wildcard_constraints:
     epsilon="[0-9.e+-]+",
     seed="[0-9]+",
     t="[0-9]+",
+    file="[^/]+",
 
 
 def settings(step):
@@ -51,34 +57,105 @@ def settings(step):
     return settings_of(PLAN, step)
 
 
+# Rules that make the same kind of file in different ways share it out by name.
+def one_of(labels):
+    """The constraint of a wildcard that has to be one of these; none of them matches nothing."""
+    return "|".join(map(re.escape, labels)) or "(?!)"
+
+
+RENDERED = one_of(PLAN.labels("dataset", "rendered"))
+PREPARED = one_of(set(PLAN.labels("dataset")) - set(PLAN.labels("dataset", "rendered")))
+TRAINED_ENCODERS = one_of(PLAN.labels("encoder", "cnn"))
+FETCHED_ENCODERS = one_of(PLAN.labels("encoder", "inception", "clip", "dinov2", "torchscript"))
+TRAINED_GENERATORS = one_of(PLAN.labels("generator", "diffusion"))
+FETCHED_GENERATORS = one_of(PLAN.labels("generator", "diffusers"))
+POOLS = one_of(PLAN.labels("generator", "pool"))
+KEPT, DROPPED = (one_of(map(str, iterations)) for iterations in PLAN.kept_iterations())
+
+
+# Resources. Snakemake only counts GPUs; device.py gives each job its own.
+
+
+def gpu(*stages):
+    """1 if a generator or an encoder runs a network, else 0."""
+    return int(any(PLAN.catalogue.uses_torch(stage) for stage in stages))
+
+
+def gpu_of_encoder(wildcards):
+    return gpu(PLAN.stages[wildcards.encoder])
+
+
+def gpu_of_pool(wildcards):
+    return gpu(PLAN.stages[wildcards.generator].parents[1])
+
+
+def gpu_of_initial(wildcards):
+    return gpu(*PLAN.stages[wildcards.initial].parents)
+
+
+def gpu_of_lookahead(wildcards):
+    initial, encoder = PLAN.stages[wildcards.lookahead].parents
+    return gpu(encoder, *initial.parents)
+
+
+def gpu_of_method(wildcards):
+    stages = stages_of(wildcards)
+    return gpu(*stages.generators, stages.encoder)
+
+
 # Input functions. `within` declares the zones of the paths that a function returns; the privacy
 # boundary is checked on that declaration.
 
 
+def there(paths):
+    """Paths that exist or that a job makes: a dry run goes on without what is still absent."""
+    return [path for path in paths if path not in ABSENT]
+
+
 def weights_of(encoder):
-    """What `train_encoder` wrote for an encoder, nothing for one that is not trained."""
-    if encoder is None or not encoder.parents:
+    """The file of an encoder's weights, nothing for one without."""
+    if encoder is None or encoder.settings["encoder"]["kind"] == "pixels":
         return []
-    return f"results/public/encoders/{encoder.label}/encoder.safetensors"
+    file = "encoder.safetensors" if encoder.parents else "weights"
+    return f"results/public/encoders/{encoder.label}/{file}"
 
 
-def pipeline_of(initial):
-    """What `train_generator` wrote for an initial population's generator, if it is trained."""
-    (generator,) = initial.parents
-    if not generator.parents:
-        return []
-    return f"results/public/generators/{generator.label}/pipeline"
+def files_of(generator):
+    """What `open_generator` needs of a generator, in its order."""
+    folder = f"results/public/generators/{generator.label}"
+    match generator.settings["generator"]["kind"]:
+        case "diffusion" | "diffusers":
+            return [f"{folder}/pipeline"]
+        case "pool":
+            return [public_images_of(generator), f"{folder}/index"]
+    return []
 
 
 def public_images_of(stage):
-    (public,) = stage.parents
+    public, *_ = stage.parents
     return f"results/public/datasets/{public.label}/images.safetensors"
 
 
+@within("source", "sensitive")
+def sensitive_sources(wildcards):
+    return there(settings("prepare")(wildcards)["files"].values())
+
+
+@within("source", "public")
+def public_sources(wildcards):
+    return there(settings("prepare_public")(wildcards)["files"].values())
+
+
 @within("source")
-def source_files(wildcards):
-    source = PLAN.stages[wildcards.dataset].settings["dataset"]["source"]
-    return [source[key] for key in ("path", "test_path") if source.get(key)]
+def encoder_source(wildcards):
+    path = PLAN.stages[wildcards.encoder].settings["encoder"]["weights"]["path"]
+    return there([path]) if path else []
+
+
+@within("source")
+def generator_source(wildcards):
+    path = PLAN.stages[wildcards.generator].settings["generator"]["folder"]
+    return there([path]) if path else []
 
 
 @within("public")
@@ -87,7 +164,8 @@ def encoder_training_images(wildcards):
 
 
 @within("public")
-def generator_training_images(wildcards):
+def generator_images(wildcards):
+    """What a generator is trained on, or draws from."""
     return public_images_of(PLAN.stages[wildcards.generator])
 
 
@@ -97,14 +175,26 @@ def encoder_weights(wildcards):
 
 
 @within("public")
+def pool_weights(wildcards):
+    return weights_of(PLAN.stages[wildcards.generator].parents[1])
+
+
+@within("public")
+def pool_embeddings(wildcards):
+    folder = f"results/public/generators/{wildcards.generator}/embeddings"
+    return [f"{folder}/{item}.safetensors" for item in SHARDS]
+
+
+@within("public")
 def fidelity_weights(wildcards):
     (encoder,) = PLAN.stages[wildcards.fidelity].parents
     return weights_of(encoder)
 
 
 @within("public")
-def initial_pipeline(wildcards):
-    return pipeline_of(PLAN.stages[wildcards.initial])
+def initial_model(wildcards):
+    (generator,) = PLAN.stages[wildcards.initial].parents
+    return files_of(generator)
 
 
 @within("public")
@@ -117,8 +207,16 @@ def stages_of(wildcards):
 
 
 @within("public")
-def method_pipeline(wildcards):
-    return pipeline_of(stages_of(wildcards).initial)
+def iteration_model(wildcards):
+    """The generator of iteration t."""
+    return files_of(stages_of(wildcards).generators[iteration_of(PLAN, wildcards)])
+
+
+@within("public")
+def next_model(wildcards):
+    """The generator of iteration t + 1, if it is another one."""
+    generator, follower = stages_of(wildcards).generators[int(wildcards.t) :][:2]
+    return files_of(follower) if follower is not generator else []
 
 
 @within("public")
@@ -130,7 +228,8 @@ def method_weights(wildcards):
 def sensitive_embeddings(wildcards):
     """The embeddings that vote: of the training split, in the method's encoder's space."""
     encoder = stages_of(wildcards).encoder
-    return f"results/sensitive/{wildcards.dataset}/embeddings/{encoder.label}/train.safetensors"
+    folder = f"results/sensitive/{wildcards.dataset}/embeddings/{encoder.label}/train"
+    return [f"{folder}/{item}.safetensors" for item in SHARDS]
 
 
 def population_files(run, t):
@@ -150,6 +249,12 @@ def candidate_files(wildcards):
     return population_files(run_of(PLAN, wildcards), int(wildcards.t) - 1)
 
 
+@within("released")
+def released_class_counts(wildcards):
+    run = run_of(PLAN, wildcards)
+    return f"{run.directory}/class_counts/counts.safetensors" if run.counts_classes else []
+
+
 @within("public", "released")
 def final_population_files(wildcards):
     run = run_of(PLAN, wildcards)
@@ -165,13 +270,20 @@ def last_parents(wildcards):
 @within("released")
 def run_ledgers(wildcards):
     run = run_of(PLAN, wildcards)
-    return [f"{run.directory}/iter{t}/ledger.json" for t in range(1, run.iterations + 1)]
+    folders = ["class_counts"] if run.counts_classes else []
+    folders += [f"iter{t}" for t in range(1, run.iterations + 1)]
+    return [f"{run.directory}/{folder}/ledger.json" for folder in folders]
 
 
 @within("public", "released")
-def every_population(wildcards):
+def shown_populations(wildcards):
     run = run_of(PLAN, wildcards)
-    return [f for t in range(run.iterations + 1) for f in population_files(run, t)]
+    return [file for t in PLAN.shown_iterations(run) for file in population_files(run, t)]
+
+
+@within("released")
+def experiment_diagnostics(wildcards):
+    return list(diagnostics_files(PLAN))
 
 
 @within("evaluation")
@@ -209,6 +321,7 @@ def pictured_statements(wildcards):
 @within("report")
 def report_figures(wildcards):
     folder = f"results/reports/{EXPERIMENT}/figures"
-    accuracy = ["accuracy_by_iteration", "accuracy_by_epsilon"] if iteration_files(PLAN) else []
-    samples = [f"samples_{label}" for label in pictured_datasets(PLAN)]
-    return [f"{folder}/{name}.png" for name in accuracy + samples]
+    names = ["accuracy_by_iteration", "accuracy_by_epsilon"] if iteration_files(PLAN) else []
+    names += ["diagnostics"] if diagnostics_files(PLAN) else []
+    names += [f"samples_{label}" for label in pictured_datasets(PLAN)]
+    return [f"{folder}/{name}.png" for name in names]

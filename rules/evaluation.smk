@@ -66,9 +66,9 @@ use rule evaluate_fidelity as evaluate_real_fidelity with:
 
 
 rule evaluate_iterations:
-    """Accuracy of a classifier trained on every population of a run, t = 0 … T."""
+    """Accuracy of a classifier trained on the populations of a run, t = 0 … T."""
     input:
-        populations=every_population,
+        populations=shown_populations,
         # Nothing of a run is measured or pictured before its account.
         privacy="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/privacy.json",
         test="results/sensitive/{dataset}/test.safetensors",

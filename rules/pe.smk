@@ -1,13 +1,14 @@
 # Private Evolution: initialise → for t = 1 … T: look ahead → vote → select → vary.
 #
-# Only `vote` sees sensitive data. The initial population and the first lookahead depend on neither
-# the sensitive data nor ε nor the threshold, so they are public and shared by all runs of a seed.
+# Only `vote` sees sensitive data (and `count_classes`, if the class fractions are not public). The
+# initial population and the first lookahead depend on neither the sensitive data nor ε nor the
+# threshold, so they are public and shared by all runs of a seed.
 
 
 rule initialise:
     """RANDOM: a shard of the initial population."""
     input:
-        pipeline=initial_pipeline,
+        model=initial_model,
     output:
         population="results/public/initial/{initial}/seed{seed}/population/{scatteritem}.safetensors",
     log:
@@ -16,6 +17,8 @@ rule initialise:
         "results/benchmarks/initialise/{initial}/seed{seed}/{scatteritem}.tsv"
     conda:
         "../environment.yml"
+    resources:
+        gpu=gpu_of_initial,
     params:
         settings=settings("initialise"),
     script:
@@ -26,7 +29,7 @@ rule look_ahead:
     """The first lookahead: mean embeddings of variations of the initial population."""
     input:
         population="results/public/initial/{initial}/seed{seed}/population/{scatteritem}.safetensors",
-        pipeline=initial_pipeline,
+        model=initial_model,
         weights=lookahead_weights,
     output:
         lookahead=("results/public/initial/{initial}/seed{seed}/lookahead/{lookahead}/{scatteritem}.safetensors"),
@@ -36,14 +39,36 @@ rule look_ahead:
         "results/benchmarks/look_ahead/{initial}/seed{seed}/{lookahead}/{scatteritem}.tsv"
     conda:
         "../environment.yml"
+    resources:
+        gpu=gpu_of_lookahead,
     params:
         settings=settings("look_ahead"),
     script:
         "../workflow_scripts/steps/look_ahead.py"
 
 
+rule count_classes:
+    """MECHANISM. How many sensitive images each class has, with noise; write-once."""
+    input:
+        train="results/sensitive/{dataset}/train.safetensors",
+        budget="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/budget.json",
+    output:
+        counts="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/class_counts/counts.safetensors",
+        ledger="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/class_counts/ledger.json",
+    log:
+        "results/sensitive/{dataset}/logs/count_classes/{method}/eps{epsilon}/seed{seed}.log",
+    benchmark:
+        "results/sensitive/{dataset}/benchmarks/count_classes/{method}/eps{epsilon}/seed{seed}.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("count_classes"),
+    script:
+        "../workflow_scripts/steps/count_classes.py"
+
+
 rule vote:
-    """MECHANISM. Every sensitive image votes for its nearest candidate; noise; write-once."""
+    """MECHANISM. Every sensitive image votes for its nearest candidates; noise; write-once."""
     input:
         embeddings=sensitive_embeddings,
         lookahead=lookahead_files,
@@ -69,12 +94,16 @@ rule select:
         votes="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/votes.safetensors",
         budget="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/budget.json",
         population=candidate_files,
+        class_counts=released_class_counts,
     output:
         parents="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/parents.safetensors",
+        diagnostics="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/diagnostics.json",
     log:
         "results/logs/select/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}.log",
     benchmark:
         "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/select.iter{t}.tsv"
+    wildcard_constraints:
+        t=KEPT,
     conda:
         "../environment.yml"
     params:
@@ -83,11 +112,20 @@ rule select:
         "../workflow_scripts/steps/select.py"
 
 
+use rule select as select_for_once with:
+    output:
+        parents=temp("results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/parents.safetensors"),
+        diagnostics="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/diagnostics.json",
+    wildcard_constraints:
+        t=DROPPED,
+
+
 rule vary:
     """VARIATION: a shard of the next population, and that population's lookahead."""
     input:
         parents="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/parents.safetensors",
-        pipeline=method_pipeline,
+        model=iteration_model,
+        next_model=next_model,
         weights=method_weights,
     output:
         population="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/population/{scatteritem}.safetensors",
@@ -96,19 +134,36 @@ rule vary:
         "results/logs/vary/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}.{scatteritem}.log",
     benchmark:
         "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/vary.iter{t}.{scatteritem}.tsv"
+    wildcard_constraints:
+        t=KEPT,
     conda:
         "../environment.yml"
+    resources:
+        gpu=gpu_of_method,
     params:
         settings=settings("vary"),
     script:
         "../workflow_scripts/steps/vary.py"
 
 
+# An experiment says which populations it keeps (`keep_populations`); the others are deleted after
+# their last use.
+use rule vary as vary_for_once with:
+    output:
+        population=temp(
+            "results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/population/{scatteritem}.safetensors"
+        ),
+        lookahead=temp(
+            "results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/lookahead/{scatteritem}.safetensors"
+        ),
+    wildcard_constraints:
+        t=DROPPED,
+
+
 use rule vary as vary_last with:
     input:
         parents=last_parents,
-        pipeline=method_pipeline,
-        weights=method_weights,
+        model=iteration_model,
     output:
         population="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/final/{scatteritem}.safetensors",
     log:

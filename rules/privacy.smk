@@ -48,5 +48,7 @@ rule release:
         "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/release.tsv"
     conda:
         "../environment.yml"
+    params:
+        settings=settings("release"),
     script:
         "../workflow_scripts/steps/release.py"

@@ -38,6 +38,45 @@ rule collect_iterations:
         "../workflow_scripts/steps/collect_iterations.py"
 
 
+rule collect_diagnostics:
+    """What the noisy votes of every iteration say of themselves, one row each."""
+    input:
+        diagnostics=experiment_diagnostics,
+    output:
+        diagnostics="results/reports/{experiment}/diagnostics.csv",
+    log:
+        "results/logs/report/{experiment}/collect_diagnostics.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/collect_diagnostics.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("collect_diagnostics"),
+    script:
+        "../workflow_scripts/steps/collect_diagnostics.py"
+
+
+rule draw_diagnostics:
+    """Signal and noise of the votes by iteration."""
+    input:
+        diagnostics="results/reports/{experiment}/diagnostics.csv",
+    output:
+        figure=report(
+            "results/reports/{experiment}/figures/diagnostics.png",
+            caption="report/diagnostics.rst",
+            category="Diagnostics",
+            labels={"result": "signal and noise of the votes"},
+        ),
+    log:
+        "results/logs/report/{experiment}/draw_diagnostics.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/draw_diagnostics.tsv"
+    conda:
+        "../environment.yml"
+    script:
+        "../workflow_scripts/steps/draw_diagnostics.py"
+
+
 rule collect_runs:
     """Where every run lies, what it spent and what it took."""
     input:

@@ -6,8 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from workflow_scripts.device import choose_device
+from workflow_scripts.randomness import rng_of
 
 BATCH = 500
+# Augmentation: uniform rotations up to ±15°, scales between 1/1.2 and 1.2 (uniform in their
+# logarithm) and shifts up to ±10 % of the side.
+ROTATION = np.deg2rad(15)
+SCALE = 1.2
+SHIFT = 0.1
 
 
 class SmallCnn(nn.Module):
@@ -46,8 +52,26 @@ class SmallCnn(nn.Module):
 
 def as_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 [N, H, W, C] → float32 [N, C, H, W] in [−1, 1]."""
-    scaled = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+    scaled = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(device)
     return scaled.float().div_(127.5).sub_(1.0)
+
+
+def augmented(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Each image turned, scaled and shifted at random: float32 [N, C, H, W], sampled bilinearly.
+
+    What comes in from outside repeats the border.
+    """
+    n = len(x)
+    angle = rng.uniform(-ROTATION, ROTATION, n)
+    scale = np.exp(rng.uniform(-np.log(SCALE), np.log(SCALE), n))
+    # From where in the image, on [−1, 1]², a pixel is taken.
+    theta = np.empty((n, 2, 3), np.float32)
+    theta[:, 0, 0] = theta[:, 1, 1] = np.cos(angle) / scale
+    theta[:, 1, 0] = np.sin(angle) / scale
+    theta[:, 0, 1] = -theta[:, 1, 0]
+    theta[:, :, 2] = 2 * rng.uniform(-SHIFT, SHIFT, (n, 2))
+    grid = F.affine_grid(torch.from_numpy(theta).to(x.device), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def train_classifier(
@@ -61,28 +85,36 @@ def train_classifier(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    augment: bool = False,
 ) -> SmallCnn:
     """Fit a `SmallCnn` by AdamW with a cosine schedule; equal arguments give equal weights.
+
+    Memory: the images as bytes, or nothing of them if they are memory-mapped; one batch as float32.
 
     Parameters
     ----------
     images : uint8 [N, H, W, C]
     labels : int64 [N]
+    augment : bool
+        Show every image turned, scaled and shifted, anew in each epoch.
     """
     device = choose_device()
     torch.manual_seed(seed)
     network = SmallCnn(images.shape[-1], width, dimension, classes).to(device)
-    x, y = as_tensor(images, device), torch.from_numpy(labels).to(device)
+    y = torch.from_numpy(np.array(labels)).to(device)
     batches = -(-len(labels) // batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
     order = torch.Generator().manual_seed(seed)
+    changes = rng_of("augmentation", seed)
     network.train()
     for epoch in range(epochs):
         total = 0.0
         for rows in torch.randperm(len(labels), generator=order).split(batch_size):
-            rows = rows.to(device)
-            loss = F.cross_entropy(network(x[rows]), y[rows])
+            x = as_tensor(images[rows.numpy()], device)
+            if augment:
+                x = augmented(x, changes)
+            loss = F.cross_entropy(network(x), y[rows.to(device)])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -94,7 +126,10 @@ def train_classifier(
 
 @torch.inference_mode()
 def apply(module: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Outputs float32 [N, …] of a module for images uint8 [N, H, W, C], in batches."""
+    """Outputs float32 [N, …] of a module for images uint8 [N, H, W, C].
+
+    Memory: the outputs, and one batch of images as float32.
+    """
     device = choose_device()
     module = module.to(device).eval()
     parts = [

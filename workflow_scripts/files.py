@@ -7,15 +7,15 @@ pickle, no code run on load, slices read without loading the rest.
 
 import hashlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from workflow_scripts.problems import Problem
 
@@ -86,11 +86,118 @@ def write_arrays(
     `metadata`, of JSON's types, says what made the arrays. It must hold no time and no host name:
     equal settings give equal bytes.
     """
-    # Arrays are stored in C order; a transposed view would otherwise be written wrongly.
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    # One entry: safetensors writes several in an order that differs from run to run.
-    entry = {METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
-    write_bytes(path, save(contiguous, metadata=entry))
+    layout = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            offsets = _write_header(file, layout, metadata)
+            for name, array in arrays.items():
+                file.seek(offsets[name])
+                file.write(np.ascontiguousarray(array))
+
+    write_atomically(path, write)
+
+
+def write_rows(
+    path: str | Path,
+    blocks: Iterable[Mapping[str, np.ndarray]],
+    rows: int,
+    metadata: Mapping | None = None,
+) -> None:
+    """Write arrays that come in blocks of rows, without ever holding more than a block.
+
+    Parameters
+    ----------
+    path : path
+        Of the safetensors file.
+    blocks : iterable of mappings
+        The same names in each, arrays of one length within a block. At least one block, which may
+        be empty: it says what there is.
+    rows : int
+        In all blocks together.
+    metadata : mapping, optional
+        As in `write_arrays`.
+    """
+
+    def write(temporary: Path) -> None:
+        offsets, start = None, 0
+        with open(temporary, "wb") as file:
+            for block in blocks:
+                if offsets is None:
+                    layout = {name: (a.dtype, (rows, *a.shape[1:])) for name, a in block.items()}
+                    offsets = _write_header(file, layout, metadata)
+                for name, array in block.items():
+                    if array.shape[1:] != layout[name][1][1:] or array.dtype != layout[name][0]:
+                        raise ValueError(f"{path}: blocks of {name} differ in shape or type")
+                    file.seek(offsets[name] + start * array[:1].nbytes)
+                    file.write(np.ascontiguousarray(array))
+                start += len(array)
+        if start != rows:
+            raise ValueError(f"{path}: {start} rows came, {rows} were announced")
+
+    write_atomically(path, write)
+
+
+# safetensors' names of the types that are written here.
+DTYPES = {
+    np.dtype(name): code
+    for name, code in {
+        "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
+        "float16": "F16", "float32": "F32", "float64": "F64", "bool": "BOOL",
+    }.items()
+}  # fmt: skip
+
+
+def _write_header(file, layout: Mapping, metadata: Mapping | None) -> dict[str, int]:
+    """Begin a safetensors file of the given layout (name → dtype, shape); where each array goes.
+
+    Larger types come first, so that every array is aligned, and then names in order.
+    """
+    header, end = {}, 0
+    if metadata:
+        # One entry: a reader may return several in any order.
+        header["__metadata__"] = {METADATA: json.dumps(metadata, sort_keys=True)}
+    for name in sorted(layout, key=lambda name: (-layout[name][0].itemsize, name)):
+        dtype, shape = layout[name]
+        start, end = end, end + dtype.itemsize * math.prod(shape)
+        header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    data = file.tell()
+    if end:
+        # The space is taken now: a full disk is an error here, not a signal later.
+        os.posix_fallocate(file.fileno(), 0, data + end)
+    return {name: data + header[name]["data_offsets"][0] for name in layout}
+
+
+def open_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, mapped into memory: only what is touched is read."""
+    try:
+        # The library checks the header; the arrays themselves are then mapped by NumPy.
+        with safe_open(path, framework="numpy"):
+            return _mapped(Path(path))
+    except FileNotFoundError as error:
+        raise FileProblem(f"{path}: no such file") from error
+    except SafetensorError as error:
+        raise FileProblem(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    codes = {code: dtype for dtype, code in DTYPES.items()}
+    arrays = {}
+    for name, entry in header.items():
+        dtype, shape = codes[entry["dtype"]], tuple(entry["shape"])
+        arrays[name] = (
+            np.memmap(path, dtype, "r", 8 + length + entry["data_offsets"][0], shape)
+            if math.prod(shape)
+            else np.empty(shape, dtype)  # nothing cannot be mapped
+        )
+    return arrays
 
 
 def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:

@@ -4,11 +4,14 @@
 nothing else. `stage` in it is what `settings.json` says in the directory that the step writes to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from workflow_scripts.configuration import PEMethod
-from workflow_scripts.plan import Plan, Run
+from workflow_scripts.configuration.datasets import Download, Source
+from workflow_scripts.configuration.methods import PEMethod
+from workflow_scripts.plan import Plan
+from workflow_scripts.plan.runs import Run
+from workflow_scripts.proportions import divide
 from workflow_scripts.stages import Stage, canonical
 
 
@@ -27,20 +30,56 @@ def run_of(plan: Plan, wildcards) -> Run:
     return plan.run(wildcards.dataset, wildcards.method, wildcards.epsilon, wildcards.seed)
 
 
-def generator_settings(plan: Plan, initial: Stage) -> dict:
-    """What `open_generator` needs: the catalogue entry and the classes to draw."""
-    (generator,) = initial.parents
-    return {"generator": generator.settings["generator"], "classes": initial.settings["classes"]}
+def _opened(plan: Plan, generator: Stage, classes: Sequence[str]) -> dict:
+    """What `open_generator` needs: the catalogue entry and its names of the classes."""
+    return {"generator": plan.configuration.generators[generator.name], "classes": classes}
 
 
-def _block_size(initial: Stage) -> int:
-    (generator,) = initial.parents
+def _block_size(generator: Stage) -> int:
     return generator.settings["generator"]["block_size"]
+
+
+def source_paths(folder: str, source: Source) -> dict[str, str]:
+    """Field → path of a source's files: as given, or where a rule fetches them to."""
+    return {
+        field: file if isinstance(file, str) else f"{folder}/source/{file.name}"
+        for field, file in source.files.items()
+    }
+
+
+def _fetch(stage: Stage, source: Source, file: str) -> dict:
+    downloads = [d for d in source.files.values() if isinstance(d, Download) and d.name == file]
+    return {"stage": stage.description, "name": stage.name, **downloads[0].model_dump()}
+
+
+def _fetch_sensitive(plan: Plan, wildcards) -> dict:
+    stage = plan.stages[wildcards.dataset]
+    return _fetch(stage, sensitive_source(plan, stage), wildcards.file)
+
+
+def _fetch_public(plan: Plan, wildcards) -> dict:
+    stage = plan.stages[wildcards.public]
+    return _fetch(stage, public_source(plan, stage), wildcards.file)
+
+
+def sensitive_source(plan: Plan, stage: Stage) -> Source:
+    return plan.configuration.datasets.sensitive[stage.name].source
+
+
+def public_source(plan: Plan, stage: Stage) -> Source:
+    return plan.configuration.datasets.public[stage.name].source
 
 
 def _prepare(plan: Plan, wildcards) -> dict:
     stage = plan.stages[wildcards.dataset]
-    return {"stage": stage.description, **stage.settings["dataset"]}
+    files = source_paths(f"results/sensitive/{stage.label}", sensitive_source(plan, stage))
+    return {"stage": stage.description, **stage.settings["dataset"], "files": files}
+
+
+def _prepare_public(plan: Plan, wildcards) -> dict:
+    stage = plan.stages[wildcards.public]
+    files = source_paths(f"results/public/datasets/{stage.label}", public_source(plan, stage))
+    return {"stage": stage.description, **stage.settings["dataset"], "files": files}
 
 
 def _render(plan: Plan, wildcards) -> dict:
@@ -52,6 +91,16 @@ def _render(plan: Plan, wildcards) -> dict:
         "identity": [stage.key],
         **stage.settings["dataset"],
     }
+
+
+def _fetch_encoder(plan: Plan, wildcards) -> dict:
+    stage = plan.stages[wildcards.encoder]
+    return {"stage": stage.description, "weights": stage.settings["encoder"]["weights"]}
+
+
+def _fetch_generator(plan: Plan, wildcards) -> dict:
+    stage = plan.stages[wildcards.generator]
+    return {"stage": stage.description, "generator": stage.settings["generator"]}
 
 
 def _train_encoder(plan: Plan, wildcards) -> dict:
@@ -70,6 +119,12 @@ def _embed(plan: Plan, wildcards) -> dict:
     return {"stage": stage.description, "encoder": stage.settings["encoder"]}
 
 
+def _embed_pool(plan: Plan, wildcards) -> dict:
+    stage = plan.stages[wildcards.generator]
+    _, encoder = stage.parents
+    return {"stage": stage.description, "encoder": encoder.settings["encoder"]}
+
+
 def _train_generator(plan: Plan, wildcards) -> dict:
     stage = plan.stages[wildcards.generator]
     (public,) = stage.parents
@@ -82,11 +137,15 @@ def _train_generator(plan: Plan, wildcards) -> dict:
 
 def _initialise(plan: Plan, wildcards) -> dict:
     initial = plan.stages[wildcards.initial]
+    (generator,) = initial.parents
+    own = initial.settings
     return {
         "stage": initial.description,
-        **generator_settings(plan, initial),
-        "samples_per_class": initial.settings["samples_per_class"],
-        "block_size": _block_size(initial),
+        **_opened(plan, generator, own["classes"]),
+        "samples_per_class": own["samples_per_class"],
+        "fold": own["fold"],
+        "degree": own["degree"],
+        "block_size": _block_size(generator),
         "identity": [initial.key, int(wildcards.seed)],
     }
 
@@ -94,16 +153,24 @@ def _initialise(plan: Plan, wildcards) -> dict:
 def _look_ahead(plan: Plan, wildcards) -> dict:
     lookahead = plan.stages[wildcards.lookahead]
     initial, encoder = lookahead.parents
+    (generator,) = initial.parents
+    own = lookahead.settings
     return {
         "stage": lookahead.description,
-        **generator_settings(plan, initial),
+        **_opened(plan, generator, initial.settings["classes"]),
         "encoder": encoder.settings["encoder"],
-        "degree": lookahead.settings["degree"],
-        "lookahead": lookahead.settings["lookahead"],
+        "degree": own["degree"],
+        "lookahead": own["lookahead"],
+        "image": own["image"],
         "size": sum(initial.settings["samples_per_class"]),
-        "block_size": _block_size(initial),
+        "copies": 1 + initial.settings["fold"],
+        "block_size": _block_size(generator),
         "identity": [lookahead.key, int(wildcards.seed)],
     }
+
+
+def _count_noise(run: Run) -> list[float]:
+    return [run.settings.class_count_noise] if run.counts_classes else []
 
 
 def _budget(plan: Plan, run: Run) -> dict:
@@ -111,12 +178,27 @@ def _budget(plan: Plan, run: Run) -> dict:
         "epsilon": float(run.epsilon),
         "delta": plan.delta(run),
         "iterations": run.iterations,
+        "class_count_noise": _count_noise(run),
     }
 
 
 def _calibrate(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
     return {"stage": run.method.description, **_budget(plan, run)}
+
+
+def _image(run: Run) -> dict:
+    return run.dataset.settings["dataset"]["image"]
+
+
+def _count_classes(plan: Plan, wildcards) -> dict:
+    run = run_of(plan, wildcards)
+    return {
+        **_budget(plan, run),
+        "noise_source": plan.experiment.noise_source,
+        "identity": run.identity,
+        "classes": len(run.dataset.settings["dataset"]["classes"]),
+    }
 
 
 def _vote(plan: Plan, wildcards) -> dict:
@@ -126,38 +208,56 @@ def _vote(plan: Plan, wildcards) -> dict:
         "noise_source": plan.experiment.noise_source,
         "identity": run.identity,
         "iteration": int(wildcards.t),
+        "neighbours": run.settings.neighbours,
+        "metric": run.settings.metric,
+        "joint": run.settings.histogram == "joint",
     }
 
 
 def _select(plan: Plan, wildcards) -> dict:
-    run = run_of(plan, wildcards)
-    return {
-        "threshold": run.settings.threshold,
-        "selection": run.settings.selection,
-        "identity": [run.identity, int(wildcards.t)],
-    }
-
-
-def _vary(plan: Plan, wildcards) -> dict:
-    run, t = run_of(plan, wildcards), _iteration(wildcards, plan)
-    method, stages = run.settings, plan.methods[run.method.label]
+    run, t = run_of(plan, wildcards), int(wildcards.t)
+    method = run.settings
+    total = method.selected(t)
     settings = {
-        **generator_settings(plan, stages.initial),
-        "degree": method.degree(t),
-        "size": sum(stages.samples_per_class),
-        "block_size": stages.block_size,
+        "threshold": method.threshold,
+        "selection": method.selection,
         "identity": [run.identity, t],
+        "selected": total,
     }
-    if t < run.iterations:
-        settings |= {
-            "encoder": stages.encoder.settings["encoder"],
-            "lookahead": method.lookahead,
-            "next_degree": method.degree(t + 1),
-        }
+    if method.histogram == "per-class" and not run.counts_classes:
+        settings["selected"] = divide(total, plan.methods[run.method.label].fractions)
     return settings
 
 
-def _iteration(wildcards, plan: Plan) -> int:
+def _vary(plan: Plan, wildcards) -> dict:
+    run, t = run_of(plan, wildcards), iteration_of(plan, wildcards)
+    method, stages = run.settings, plan.methods[run.method.label]
+    generator = stages.generators[t]
+    settings = {
+        **_opened(plan, generator, stages.classes[generator.label]),
+        "degree": method.degree(t),
+        "fold": method.fold,
+        "keep_selected": method.keep_selected,
+        "selected": method.selected(t),
+        "block_size": _block_size(generator),
+        "identity": [run.identity, t],
+    }
+    if t == run.iterations:
+        return settings
+    follower, handed_to = stages.generators[t + 1], None
+    if follower.label != generator.label:
+        handed_to = _opened(plan, follower, stages.classes[follower.label])
+    return settings | {
+        "follower": handed_to,
+        "follower_image": plan.catalogue.image_of(follower),
+        "encoder": stages.encoder.settings["encoder"],
+        "image": _image(run),
+        "lookahead": method.lookahead,
+        "next_degree": method.degree(t + 1),
+    }
+
+
+def iteration_of(plan: Plan, wildcards) -> int:
     """t; the last iteration's population lies in `final/`, which has no t in its path."""
     return int(wildcards.get("t", run_of(plan, wildcards).iterations))
 
@@ -168,10 +268,14 @@ def _account(plan: Plan, wildcards) -> dict:
         "stage": run.method.description,
         "epsilon": float(run.epsilon),
         "delta": plan.delta(run),
-        "train_size": plan.configuration.datasets.sensitive[run.dataset.name].train_size,
+        "train_size": run.dataset.settings["dataset"]["train_size"],
         "noise_source": plan.experiment.noise_source,
-        "releases": run.iterations,
+        "releases": plan.releases(run),
     }
+
+
+def _release(plan: Plan, wildcards) -> dict:
+    return {"image": _image(run_of(plan, wildcards))}
 
 
 def _utility(plan: Plan, wildcards) -> dict:
@@ -185,7 +289,12 @@ def _utility(plan: Plan, wildcards) -> dict:
 
 
 def _iterations(plan: Plan, wildcards) -> dict:
-    return {**_utility(plan, wildcards), "iterations": run_of(plan, wildcards).iterations}
+    run = run_of(plan, wildcards)
+    return {
+        **_utility(plan, wildcards),
+        "image": _image(run),
+        "iterations": plan.shown_iterations(run),
+    }
 
 
 def _fidelity(plan: Plan, wildcards) -> dict:
@@ -234,6 +343,20 @@ def _collect_iterations(plan: Plan, wildcards) -> dict:
     return {"rows": [{**_row(run), "file": file} for file, run in iteration_files(plan).items()]}
 
 
+def diagnostics_files(plan: Plan) -> dict[str, tuple[Run, int]]:
+    """What `select` says of the noisy votes: file → run of PE and iteration."""
+    return {
+        f"{run.directory}/iter{t}/diagnostics.json": (run, t)
+        for run in plan.runs
+        for t in range(1, run.iterations + 1)
+    }
+
+
+def _collect_diagnostics(plan: Plan, wildcards) -> dict:
+    files = diagnostics_files(plan)
+    return {"rows": [{**_row(run), "iteration": t, "file": f} for f, (run, t) in files.items()]}
+
+
 def _collect_runs(plan: Plan, wildcards) -> dict:
     rows = [
         {
@@ -252,7 +375,7 @@ def pictured_iterations(plan: Plan, dataset: str) -> list[tuple[Run, int]]:
         (run, t)
         for run in plan.runs
         if run.dataset.label == dataset and run.seed == plan.experiment.seeds[0] and not run.is_real
-        for t in range(run.iterations + 1)
+        for t in plan.shown_iterations(run)
     ]
 
 
@@ -267,7 +390,7 @@ def _draw_samples(plan: Plan, wildcards) -> dict:
         name = run.method.name
         rows.append(f"{name} ε={run.epsilon}, t={t}" if run.iterations else f"{name} ε=0")
     dataset = plan.stages[wildcards.dataset].settings["dataset"]
-    return {"rows": rows, "classes": dataset["classes"]}
+    return {"rows": rows, "classes": dataset["classes"], "image": dataset["image"]}
 
 
 def _report(plan: Plan, wildcards) -> dict:
@@ -278,23 +401,32 @@ def _report(plan: Plan, wildcards) -> dict:
 
 
 STEPS: dict[str, Callable[[Plan, Any], dict]] = {
+    "fetch_sensitive": _fetch_sensitive,
+    "fetch_public": _fetch_public,
     "prepare": _prepare,
+    "prepare_public": _prepare_public,
     "render": _render,
+    "fetch_encoder": _fetch_encoder,
     "train_encoder": _train_encoder,
     "embed": _embed,
+    "fetch_generator": _fetch_generator,
     "train_generator": _train_generator,
+    "embed_pool": _embed_pool,
     "initialise": _initialise,
     "look_ahead": _look_ahead,
     "calibrate": _calibrate,
+    "count_classes": _count_classes,
     "vote": _vote,
     "select": _select,
     "vary": _vary,
     "account": _account,
+    "release": _release,
     "utility": _utility,
     "iterations": _iterations,
     "fidelity": _fidelity,
     "collect_metrics": _collect_metrics,
     "collect_iterations": _collect_iterations,
+    "collect_diagnostics": _collect_diagnostics,
     "collect_runs": _collect_runs,
     "draw_samples": _draw_samples,
     "report": _report,

@@ -21,13 +21,13 @@ KEY_DIGITS = 12
 # see profiles/default.)
 VERSIONS = {
     "prepare": 1,
-    "render": 1,
+    "render": 2,
     "encoder": 1,
-    "generator": 1,
-    "initialise": 1,
-    "look_ahead": 1,
-    "pe": 1,
-    "utility": 1,
+    "generator": 2,
+    "initialise": 2,
+    "look_ahead": 2,
+    "pe": 2,
+    "utility": 2,
     "fidelity": 1,
 }
 

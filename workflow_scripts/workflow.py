@@ -4,23 +4,30 @@ import fcntl
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from workflow_scripts.configuration import load_configuration, read_yaml
+from workflow_scripts.configuration import (
+    ConfigurationProblem,
+    load_configuration,
+    read_yaml,
+)
 from workflow_scripts.plan import Plan
+from workflow_scripts.plan.preview import preview
 
 DEFAULT = "config/config.yaml"
 LOCK_ATTEMPTS, LOCK_PAUSE = 40, 0.25
 
 
-def plan_of(workflow, config: Mapping) -> Plan:
+def plan_of(workflow, config: Mapping, arguments: Sequence[str]) -> Plan:
     """The plan of the experiment that Snakemake was started with.
 
     `--configfile X` replaces the default experiment (Snakemake would merge the two); `--config`
-    changes single keys of either.
+    changes single keys of either. A dry run goes on where files are absent that the configuration
+    names, says so, and shows what every run would do.
     """
     root = Path(workflow.basedir)
     given = [str(_relative(file)) for file in workflow.overwrite_configfiles]
@@ -31,7 +38,14 @@ def plan_of(workflow, config: Mapping) -> Plan:
     if not given:
         experiment = {**read_yaml(_relative(root / DEFAULT)), **experiment}
     source = ", ".join(given) or str(_relative(root / DEFAULT))
-    return Plan(load_configuration(_relative(root / "config"), experiment, source))
+    plan = Plan(load_configuration(_relative(root / "config"), experiment, source))
+    absent = plan.absent()
+    if _is_dry_run(arguments):
+        if workflow.is_main_process and "--quiet" not in arguments:
+            print(preview(plan), *absent, sep="\n", file=sys.stderr)
+    elif absent:
+        raise ConfigurationProblem("\n".join(absent))
+    return plan
 
 
 def make_importable(root: str) -> None:

@@ -103,16 +103,44 @@ def test_nothing_that_is_not_a_number_passes_for_within_budget():
 
 
 def test_ledgers_are_one_for_each_iteration_each_of_its_own_release():
-    own = [{**ledger(5.0, name), "iteration": t} for t, name in enumerate("abc", start=1)]
-    check_ledgers(own, 3)
-    check_ledgers([], 0)
-    with pytest.raises(LedgerProblem, match=r"iterations \[1, 2\]; allowed: 1 to 3"):
-        check_ledgers(own[:2], 3)
+    expected = [["count_classes", 0], ["vote", 1], ["vote", 2]]
+    own = [
+        {**ledger(5.0, name), "mechanism": mechanism, "iteration": t}
+        for (mechanism, t), name in zip(expected, "abc", strict=True)
+    ]
+    check_ledgers(own, expected)
+    check_ledgers([], [])
+    with pytest.raises(LedgerProblem, match=r"count_classes 0, vote 1; allowed: .* vote 2"):
+        check_ledgers(own[:2], expected)
+    with pytest.raises(LedgerProblem, match="vote 1, vote 2; allowed: count_classes 0"):
+        check_ledgers(own[1:], expected)
     # One iteration's ledger in place of another's, with and without its number changed.
-    with pytest.raises(LedgerProblem, match=r"\[1, 1, 3\]"):
-        check_ledgers([own[0], own[0], own[2]], 3)
+    with pytest.raises(LedgerProblem, match="vote 1, vote 1; allowed"):
+        check_ledgers([own[0], own[1], own[1]], expected)
     with pytest.raises(LedgerProblem, match="same release"):
-        check_ledgers([own[0], {**own[0], "iteration": 2}, own[2]], 3)
+        check_ledgers([own[0], own[1], {**own[1], "iteration": 2}], expected)
+
+
+def test_a_count_of_the_classes_takes_its_share_of_the_budget():
+    count = GaussianEvent(20.0, 1.0)
+    alone, _ = calibrate(1, DELTA, 6)
+    sigma, verified = calibrate(1, DELTA, 6, [count])
+    assert sigma > alone and verified.epsilon <= 1 + 1e-6
+    # dp-accounting's own search for the same composition, an independent inversion.
+    spent = compose([count, *[GaussianEvent(sigma, 1.0)] * 6], DELTA)
+    assert spent.epsilon == pytest.approx(1, rel=2e-3)
+    with pytest.raises(BudgetExceeded):
+        check_budget(compose([count, *[GaussianEvent(alone, 1.0)] * 6], DELTA), 1)
+    with pytest.raises(CalibrationFailed, match="alone cost more"):
+        calibrate(1, DELTA, 6, [GaussianEvent(1.0, 1.0)])
+
+
+def test_a_wider_vote_with_wider_noise_costs_the_same():
+    """k votes of σ√k are one Gaussian of noise multiplier σ, as are k unit votes of σ√k each."""
+    sigma, k = 5.0, 4
+    wide = compose([GaussianEvent(sigma, math.sqrt(k))], DELTA)
+    split = compose([GaussianEvent(sigma * math.sqrt(k), 1.0)] * k, DELTA)
+    assert wide.epsilon == pytest.approx(split.epsilon, rel=1e-3)
 
 
 def test_an_event_of_an_unknown_kind_is_refused():

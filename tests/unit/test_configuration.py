@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from workflow_scripts.configuration import ConfigurationProblem, load_configuration, read_yaml
-from workflow_scripts.plan import Plan, divide
+from workflow_scripts.plan import Plan
+from workflow_scripts.proportions import divide
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = ("datasets", "generators", "encoders", "methods", "evaluation")
@@ -29,7 +30,7 @@ def plan(tmp_path, catalogue, **experiment) -> Plan:
 
 def message(tmp_path, catalogue, **experiment) -> str:
     with pytest.raises(ConfigurationProblem) as problem:
-        plan(tmp_path, catalogue, **experiment)
+        raise ConfigurationProblem("\n".join(plan(tmp_path, catalogue, **experiment).absent()))
     return str(problem.value)
 
 
@@ -50,8 +51,8 @@ def message(tmp_path, catalogue, **experiment) -> str:
         ({"delta": -1e-5}, ["my.yaml, delta", "greater than"]),
         ({"epsilons": [1.9999999]}, ["my.yaml", "1.9999999", "at most 6 digits"]),
         (
-            {"overrides": {"sim-pe": {"encoder": "clip"}}},
-            ["my.yaml, overrides.sim-pe.encoder", "'clip'", "pixels"],
+            {"overrides": {"sim-pe": {"encoder": "vgg"}}},
+            ["my.yaml, overrides.sim-pe.encoder", "'vgg'", "pixels"],
         ),
         (
             {"overrides": {"sim-pe": {"class_names": {"0": "日"}}}},
@@ -62,10 +63,49 @@ def message(tmp_path, catalogue, **experiment) -> str:
         ({"seeds": [True]}, ["my.yaml, seeds.0", "found True"]),
         ({"noise_source": "none"}, ["my.yaml, noise_source", "found 'none'", "'os' or 'seeded'"]),
         ({"methods": ["sim-pee"]}, ["my.yaml, methods", "found 'sim-pee'", "sim-pe"]),
-        ({"datasets": ["mnist"]}, ["my.yaml, datasets", "found 'mnist'", "digits"]),
+        ({"datasets": ["svhn"]}, ["my.yaml, datasets", "found 'svhn'", "digits"]),
         ({"datasets": ["glyphs"]}, ["my.yaml, datasets", "found 'glyphs'", "digits"]),
         ({"classifiers": ["svm"]}, ["my.yaml, classifiers", "found 'svm'", "logistic"]),
-        ({"fidelity_encoders": ["clip"]}, ["my.yaml, fidelity_encoders", "found 'clip'", "pixels"]),
+        ({"fidelity_encoders": ["vgg"]}, ["my.yaml, fidelity_encoders", "found 'vgg'", "pixels"]),
+        (
+            {"overrides": {"sim-pe": {"samples": [100, 100]}}},
+            ["my.yaml, overrides.sim-pe.samples", "found 2 entries", "6 entries, for t = 0 … T"],
+        ),
+        (
+            {"overrides": {"sim-pe": {"neighbours": 101}}},
+            ["my.yaml, overrides.sim-pe.neighbours", "found 101", "at most 100"],
+        ),
+        (
+            {"overrides": {"sim-pe": {"class_fractions": "noised"}}},
+            ["sim-pe", "class_count_noise: goes with class_fractions: noised"],
+        ),
+        (
+            {
+                "overrides": {
+                    "sim-pe": {
+                        "class_fractions": "noised",
+                        "class_count_noise": 20,
+                        "histogram": "joint",
+                    }
+                }
+            },
+            ["class_fractions", "joint histogram"],
+        ),
+        ({"overrides": {"sim-pe": {"metric": "l1"}}}, ["overrides.sim-pe.metric", "'l1'", "'l2'"]),
+        (
+            {"overrides": {"sim-pe": {"initial_fold": 2}}},
+            ["sim-pe.initial_variation.font", "missing; one number"],
+        ),
+        (
+            {"overrides": {"sim-pe": {"initial_variation": {"font": 1}}}},
+            ["initial_variation", "while initial_fold is 0"],
+        ),
+        (
+            {"overrides": {"sim-pe": {"phases": [{"generator": "text", "iterations": 1}]}}},
+            ["phases", "either phases, or generator, iterations and variation"],
+        ),
+        ({"keep_populations": "some"}, ["my.yaml, keep_populations", "'all' or 'none'"]),
+        ({"keep_populations": {"every": 0}}, ["my.yaml, keep_populations.every", "found 0"]),
         ({"experiment": "a/b"}, ["my.yaml, experiment", "found 'a/b'"]),
         ({"overrides": {"pee": {}}}, ["my.yaml, overrides", "found 'pee'", "digits/sim-pe"]),
         (
@@ -97,7 +137,7 @@ def test_a_wrong_experiment_is_explained(tmp_path, catalogue, experiment, parts)
     [
         ("methods", ["sim-pe", "family"], "pee", ["sim-pe.family", "'pee'", "'random', 'pe'"]),
         ("methods", ["sim-pe", "generator"], "gan", ["sim-pe.generator", "'gan'", "text"]),
-        ("methods", ["sim-pe", "encoder"], "clip", ["sim-pe.encoder", "'clip'", "pixels"]),
+        ("methods", ["sim-pe", "encoder"], "vgg", ["sim-pe.encoder", "'vgg'", "pixels"]),
         ("methods", ["sim-pe", "selection"], "best", ["sim-pe.selection", "'sample' or 'rank'"]),
         ("methods", ["sim-pe", "threshold"], {"sigma": 2}, ["sim-pe.threshold", "sigmas"]),
         ("methods", ["sim-pe", "iterations"], 0, ["sim-pe.iterations", "found 0"]),
@@ -140,7 +180,7 @@ def test_a_wrong_experiment_is_explained(tmp_path, catalogue, experiment, parts)
         ("generators", ["text", "size"], [30, 20], ["generators.yaml, text", "smallest (30)"]),
         ("generators", ["text", "shift"], 16, ["generators.yaml, text", "shift", "less than half"]),
         ("generators", ["glyph-diffusion", "channels"], [12], ["channels", "multiples of 8"]),
-        ("generators", ["text", "kind"], "gan", ["text.kind", "'text', 'diffusion'"]),
+        ("generators", ["text", "kind"], "gan", ["text.kind", "'text', 'avatar', 'pool'"]),
         ("generators", ["glyph-diffusion", "dataset"], "x", ["glyph-diffusion.dataset", "glyphs"]),
         (
             "generators",
@@ -177,7 +217,7 @@ def test_a_wrong_experiment_is_explained(tmp_path, catalogue, experiment, parts)
             "datasets",
             ["public", "glyphs", "source", "generator"],
             "glyph-diffusion",
-            ["glyphs.source.generator", "'glyph-diffusion'", "allowed: glyph-text, text"],
+            ["glyphs.source.generator", "'glyph-diffusion'", "glyph-text"],
         ),
         ("evaluation", ["classifiers", "cnn", "epochs"], 0, ["classifiers.cnn.epochs", "found 0"]),
     ],
@@ -192,7 +232,7 @@ def test_a_wrong_catalogue_is_explained(tmp_path, catalogue, file, path, value, 
         assert part in found, found
 
 
-def test_a_generator_of_another_image_shape_is_refused(tmp_path, catalogue):
+def test_a_simulator_of_another_image_size_is_refused(tmp_path, catalogue):
     catalogue["generators"]["text"]["image_size"] = 16
     found = message(tmp_path, catalogue)
     assert "methods.yaml, random.generator: found 'text'" in found
@@ -253,6 +293,10 @@ def keys_after(tmp_path, catalogue, **experiment):
     [
         ("methods", ["sim-pe", "threshold"], 3, {"sim-pe"}),
         ("methods", ["sim-pe", "selection"], "rank", {"sim-pe"}),
+        ("methods", ["sim-pe", "neighbours"], 2, {"sim-pe"}),
+        ("methods", ["sim-pe", "metric"], "cosine", {"sim-pe"}),
+        ("methods", ["sim-pe", "fold"], 2, {"sim-pe"}),
+        ("methods", ["sim-pe", "lookahead"], 0, {"sim-pe"}),
         ("generators", ["text", "rotation"], 31, {"sim-pe", "random"}),
         # What the public data are rendered with reaches the diffusion model trained on them.
         ("generators", ["glyph-text", "rotation"], 21, {"pe"}),
@@ -286,6 +330,79 @@ def test_epsilon_seeds_and_other_methods_are_in_no_key(tmp_path, catalogue):
     assert before == after
     assert keys_after(tmp_path, catalogue, noise_source="seeded")["sim-pe"] != before["sim-pe"]
     assert keys_after(tmp_path, catalogue, delta=1e-5)["sim-pe"] != before["sim-pe"]
+
+
+PHASES = [
+    {"generator": "text", "iterations": 2, "variation": {
+        "font": [0.5, 0.2], "size": 2, "rotation": 5, "stroke": 0, "shift": 1}},
+    {"generator": "glyph-diffusion", "iterations": 1, "variation": {"strength": 0.4}},
+]  # fmt: skip
+
+
+def phased(catalogue, phases, **options):
+    method = {**catalogue["methods"]["sim-pe"], "phases": phases, **options}
+    for key in ("generator", "iterations", "variation"):
+        del method[key]
+    catalogue["methods"]["phased"] = method
+    return {"methods": ["phased"]}
+
+
+def test_a_schedule_of_generators_is_indexed_by_phase(tmp_path, catalogue):
+    found = plan(tmp_path, catalogue, **phased(catalogue, PHASES))
+    (run, *_) = found.runs
+    assert run.iterations == 3
+    assert [run.settings.degree(t).get("font") for t in (1, 2, 3)] == [0.5, 0.2, None]
+    assert run.settings.degree(3) == {"strength": 0.4}
+    generators = found.methods[run.method.label].generators
+    assert [g.name for g in generators] == ["text", "text", "text", "glyph-diffusion"]
+
+
+def test_the_order_of_phases_is_part_of_the_key(tmp_path, catalogue):
+    third = {"generator": "glyph-diffusion", "iterations": 1, "variation": {"strength": 0.5}}
+    one = plan(tmp_path, catalogue, **phased(catalogue, [*PHASES, third]))
+    two = plan(tmp_path, catalogue, **phased(catalogue, [PHASES[0], third, PHASES[1]]))
+    assert one.runs[0].method.key != two.runs[0].method.key
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda p: p[0]["variation"].update(font=[1, 1, 1]), ["phases.0.variation.font", "2 ent"]),
+        (lambda p: p[1].update(generator="text"), ["phases.1.variation", "'strength'"]),
+        (lambda p: p.reverse(), ["phases.1.generator", "'text'", "cannot continue"]),
+        (lambda p: p[1].update(generator="gan"), ["phases.1.generator", "'gan'"]),
+        (lambda p: p[1].pop("iterations"), ["phases.1.iterations", "missing"]),
+    ],
+)
+def test_a_schedule_of_generators_that_cannot_work_is_explained(tmp_path, catalogue, change, parts):
+    phases = copy.deepcopy(PHASES)
+    change(phases)
+    found = message(tmp_path, catalogue, **phased(catalogue, phases))
+    for part in parts:
+        assert part in found, found
+
+
+def test_files_that_are_absent_are_named_and_do_not_hide_the_plan(tmp_path, catalogue):
+    catalogue["generators"]["text"]["fonts"] = "no/fonts"
+    found = plan(tmp_path, catalogue, methods=["sim-pe"], datasets=["digits"])
+    (line,) = found.absent()
+    assert "generators.yaml, text.fonts: found 'no/fonts'" in line and found.runs
+
+
+def test_how_a_remote_model_is_reached_is_in_no_key(tmp_path, catalogue):
+    catalogue["generators"]["remote"] = {
+        "kind": "api",
+        "base_url": "https://example.org/v1",
+        "model": "m",
+        "image": {"size": 32, "channels": 3},
+        "prompt": "a {class}",
+    }
+    catalogue["methods"]["remote"] = {"family": "random", "generator": "remote", "samples": 10}
+    before = keys_after(tmp_path, catalogue, methods=["remote"])
+    catalogue["generators"]["remote"]["concurrency"] = 3
+    assert keys_after(tmp_path, catalogue, methods=["remote"]) == before
+    catalogue["generators"]["remote"]["model"] = "other"
+    assert keys_after(tmp_path, catalogue, methods=["remote"]) != before
 
 
 def test_every_shipped_experiment_is_valid():

@@ -1,7 +1,6 @@
 """The diffusion generator: a toy model is trained in seconds, and every step of it is watched."""
 
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,12 @@ import torch
 from diffusers import DDIMPipeline, DiffusionPipeline, UNet2DModel
 from safetensors.torch import load_file
 
+from workflow_scripts import folders
 from workflow_scripts.files import FileProblem, digest
 from workflow_scripts.generators import diffusion, open_generator
-from workflow_scripts.generators.diffusion import DiffusionGenerator, train_diffusion
+from workflow_scripts.generators.diffusion import train_diffusion
+from workflow_scripts.generators.pipelines import open_pipeline
+from workflow_scripts.generators.pipelines.loading import PipelineProblem
 from workflow_scripts.generators.population import Population
 
 CLASSES = ("left", "right", "none")
@@ -26,6 +28,8 @@ SETTINGS = {
     "learning_rate": 5e-3,
     "sampling_steps": 10,
 }
+# What the trained model is opened with.
+STEPS = 10
 TINY = SETTINGS | {"channels": (8,), "training_steps": 3, "batch_size": 8}
 
 
@@ -72,6 +76,10 @@ def parents(labels, condition, channels=1) -> Population:
     return Population(images[rows], np.asarray(labels), state)
 
 
+def opened(folder, classes=CLASSES, steps=STEPS):
+    return open_pipeline(folder, classes, SETTINGS | {"sampling_steps": steps})
+
+
 def watch(generator) -> list[tuple[np.ndarray, int, np.ndarray, np.ndarray]]:
     """Note each call of the network: input, time step, class labels, output."""
     calls = []
@@ -80,7 +88,7 @@ def watch(generator) -> list[tuple[np.ndarray, int, np.ndarray, np.ndarray]]:
         x, t = args
         calls.append((x.numpy(), int(t), kwargs["class_labels"].numpy(), output.sample.numpy()))
 
-    generator.unet.register_forward_hook(note, with_kwargs=True)
+    generator.sampler.network.unet.register_forward_hook(note, with_kwargs=True)
     return calls
 
 
@@ -119,7 +127,7 @@ def test_the_folder_is_a_diffusers_pipeline_that_holds_no_pickle(trained):
 
 
 def test_the_model_learns_each_class(trained):
-    generator = DiffusionGenerator(trained, CLASSES, 10)
+    generator = opened(trained)
     labels = np.arange(60) % 3
     population = generator.random(labels, np.random.default_rng(0))
     # By chance a third would match; the toy is easy.
@@ -153,7 +161,7 @@ def test_training_images_are_noised_by_the_cosine_schedule(tmp_path, monkeypatch
 
 
 def test_random_is_ddim_from_pure_noise_without_fresh_noise(trained):
-    generator = DiffusionGenerator(trained, CLASSES, 10)
+    generator = opened(trained)
     calls = watch(generator)
     labels = np.array([2, 0, 1, 1])
     population = generator.random(labels, np.random.default_rng(7))
@@ -175,7 +183,7 @@ def test_random_is_ddim_from_pure_noise_without_fresh_noise(trained):
 
 def test_equal_random_generators_give_equal_images(trained):
     def draw(seed):
-        generator = DiffusionGenerator(trained, CLASSES, 4)
+        generator = opened(trained, steps=4)
         first = generator.random(np.arange(3), np.random.default_rng(seed))
         varied = generator.vary(first, {"strength": 0.5}, np.random.default_rng(seed))
         return digest(first.images, varied.images)
@@ -184,7 +192,7 @@ def test_equal_random_generators_give_equal_images(trained):
 
 
 def test_an_image_does_not_depend_on_the_labels_of_other_rows(trained):
-    generator = DiffusionGenerator(trained, CLASSES, 10)
+    generator = opened(trained)
     images = [
         generator.random(np.array(labels), np.random.default_rng(3)).images.astype(int)
         for labels in ([0, 1, 2, 0, 1], [0, 2, 1, 0, 0])
@@ -200,7 +208,7 @@ def test_an_image_does_not_depend_on_the_labels_of_other_rows(trained):
     ("strength", "calls_expected"), [(1, 10), (0.7, 7), (0.34, 3), (0.1, 1), (0.01, 1)]
 )
 def test_the_strength_is_the_share_of_steps_that_are_run_again(trained, strength, calls_expected):
-    generator = DiffusionGenerator(trained, CLASSES, 10)
+    generator = opened(trained)
     calls = watch(generator)
     population = parents([0, 1, 2], 2)
     varied = generator.vary(population, {"strength": strength}, np.random.default_rng(5))
@@ -218,7 +226,7 @@ def test_the_strength_is_the_share_of_steps_that_are_run_again(trained, strength
 
 
 def test_a_stronger_variation_leaves_less_of_the_image(trained):
-    generator = DiffusionGenerator(trained, CLASSES, 10)
+    generator = opened(trained)
     population = parents([0] * 40, condition=1)
     changes, turned = [], []
     for strength in (0.1, 0.5, 1):
@@ -234,7 +242,7 @@ def test_a_stronger_variation_leaves_less_of_the_image(trained):
 
 
 def test_classes_are_found_by_name(tiny):
-    generator = DiffusionGenerator(tiny, ("none", "left"), 2)
+    generator = opened(tiny, ("none", "left"), 2)
     calls = watch(generator)
     population = generator.random(np.array([0, 1, 0]), np.random.default_rng(0))
     assert population.labels.tolist() == [0, 1, 0]
@@ -244,14 +252,14 @@ def test_classes_are_found_by_name(tiny):
 
 
 def test_an_unknown_class_is_named(tiny):
-    with pytest.raises(FileProblem) as problem:
-        DiffusionGenerator(tiny, ("left", "top", "none"), 2)
+    with pytest.raises(PipelineProblem) as problem:
+        opened(tiny, ("left", "top", "none"))
     assert "'top'" in str(problem.value) and str(tiny) in str(problem.value)
     assert all(name in str(problem.value) for name in CLASSES)
 
 
 def test_zero_rows_work(tiny):
-    generator = DiffusionGenerator(tiny, CLASSES, 2)
+    generator = opened(tiny)
     none = generator.random(np.zeros(0, dtype=np.int64), np.random.default_rng(0))
     for population in (none, generator.vary(none, {"strength": 1}, np.random.default_rng(0))):
         assert population.images.shape == (0, 4, 4, 3) and population.images.dtype == np.uint8
@@ -263,7 +271,7 @@ def test_zero_rows_work(tiny):
 
 def test_a_folder_that_is_no_model_is_named(tmp_path):
     with pytest.raises(FileProblem, match=str(tmp_path)):
-        DiffusionGenerator(tmp_path, CLASSES, 2)
+        opened(tmp_path)
 
 
 def test_an_entry_of_the_catalogue_opens_the_same_model(trained):
@@ -271,8 +279,8 @@ def test_an_entry_of_the_catalogue_opens_the_same_model(trained):
     images = [
         generator.random(labels, np.random.default_rng(0)).images
         for generator in (
-            open_generator(SETTINGS, CLASSES, str(trained)),
-            DiffusionGenerator(trained, CLASSES, 10),
+            open_generator(SETTINGS, CLASSES, [str(trained)]),
+            opened(trained),
         )
     ]
     assert np.array_equal(*images)
@@ -285,11 +293,11 @@ def test_pickled_weights_are_refused_even_if_they_are_good(tmp_path, monkeypatch
     weights.unlink()
     careless = DiffusionPipeline.from_pretrained(folder, use_safetensors=False)
     assert isinstance(careless.unet, UNet2DModel)
-    opened = []
-    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: opened.append(args))
-    with pytest.raises(FileProblem, match=r"diffusion_pytorch_model\.safetensors"):
-        DiffusionGenerator(folder, CLASSES, 2)
-    assert opened == []
+    unpickled = []
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: unpickled.append(args))
+    with pytest.raises(PipelineProblem, match=r"diffusion_pytorch_model\.safetensors"):
+        opened(folder)
+    assert unpickled == []
 
 
 def stop_in_the_middle(self, folder, *args, **kwargs):
@@ -306,7 +314,7 @@ def stop(*args, **kwargs):
     ("owner", "name", "fault"),
     [
         (DDIMPipeline, "save_pretrained", stop_in_the_middle),
-        (diffusion, "json", SimpleNamespace(dumps=stop)),
+        (diffusion, "write_json", stop),
     ],
     ids=["while the pipeline is saved", "before the classes are"],
 )
@@ -323,7 +331,7 @@ def test_an_interrupted_save_leaves_the_old_state(
             train(folder)
     after = {path: path.is_file() and digest(path.read_bytes()) for path in tmp_path.rglob("*")}
     assert after == before | {folder.parent: False}
-    DiffusionGenerator(train(folder), CLASSES, 2)
+    opened(train(folder))
 
 
 def test_the_folder_appears_whole_in_one_rename(tmp_path, monkeypatch):
@@ -337,12 +345,13 @@ def test_the_folder_appears_whole_in_one_rename(tmp_path, monkeypatch):
     def rename(source, target, _rename=os.replace):
         if target == folder:
             seen.append(folder.exists())
-            DiffusionGenerator(source, CLASSES, 2)
+            opened(source)
         _rename(source, target)
 
     monkeypatch.setattr(DDIMPipeline, "save_pretrained", save)
-    monkeypatch.setattr(diffusion.os, "replace", rename)
+    monkeypatch.setattr(folders.os, "replace", rename)
     train(folder)
     assert seen == [False, False]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert folder.stat().st_mode & 0o777 == 0o755
+    (tmp_path / "other").mkdir()
+    assert folder.stat().st_mode == (tmp_path / "other").stat().st_mode

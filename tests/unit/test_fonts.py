@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import re
 import string
 import subprocess
 import sys
@@ -60,8 +61,8 @@ def test_symbol_fonts_and_the_last_resort_are_not_used(wheel):
     used = {path.stem for path in find_fonts("matplotlib", ALPHANUMERICS)}
     assert [name for name in used if name.startswith(SYMBOLS)] == []
     # The character map alone would not keep these out.
-    for name in ("LastResortHE-Regular", "cmsy10", "cmmi10"):
-        assert set(ALPHANUMERICS) <= fonts.characters_of(str(wheel[name]))
+    for name in ("cmsy10", "cmmi10"):
+        assert fonts.can_draw(str(wheel[name]), frozenset(ALPHANUMERICS))
 
 
 def test_each_used_font_draws_each_character_in_its_own_way():
@@ -77,10 +78,20 @@ def test_the_last_resort_draws_one_box_for_all_letters(wheel):
     assert len({drawn(wheel["LastResortHE-Regular"], c) for c in "ABC"}) == 1
 
 
-def test_characters_of_a_font_are_those_that_it_can_draw(copy_font):
-    path = copy_font("some.ttf", without="3k")
-    known = fonts.characters_of(str(path))
-    assert {"3", "k"}.isdisjoint(known) and {"2", "K"} <= known
+def test_a_font_can_draw_what_its_character_map_has(copy_font):
+    path = str(copy_font("some.ttf", without="3k"))
+    assert fonts.can_draw(path, frozenset("2K"))
+    assert not any(fonts.can_draw(path, frozenset(c)) for c in ("3", "k", "2k"))
+
+
+def test_a_character_without_a_shape_cannot_be_drawn_but_a_blank_can(copy_font):
+    path = copy_font("hollow.ttf")
+    with TTFont(path) as font:
+        names = font.getBestCmap()
+        font["glyf"][names[ord("7")]] = font["glyf"][names[ord(" ")]]
+        font.save(path)
+    assert fonts.can_draw(str(path), frozenset("6 8"))
+    assert not fonts.can_draw(str(path), frozenset("67"))
 
 
 def test_a_font_without_a_wanted_character_is_left_out(copy_font, tmp_path):
@@ -118,9 +129,6 @@ DAMAGE = {
     "empty": lambda data: b"",
     "text": lambda data: b"this is not a font\n" * 100,
     "cut short": lambda data: data[: len(data) // 2],
-    "no maxp table": lambda data: data.replace(b"maxp", b"maxq", 1),
-    # The character map says that it has 258 tables instead of 2.
-    "bad map": lambda data: data.replace(b"\0\0\0\2\0\1\0\0", b"\0\0\1\2\0\1\0\0", 1),
 }
 
 
@@ -131,6 +139,28 @@ def test_an_unreadable_font_is_named(damage, wheel, copy_font, tmp_path):
     bad.write_bytes(DAMAGE[damage](wheel["cmtt10"].read_bytes()))
     with pytest.raises(FontProblem, match=str(bad)):
         find_fonts(str(tmp_path), ("1",))
+
+
+def test_a_font_whose_shapes_are_damaged_is_left_out(wheel, copy_font, tmp_path):
+    good = copy_font("good.ttf")
+    data = wheel["cmtt10"].read_bytes()
+    (tmp_path / "no-maxp.ttf").write_bytes(data.replace(b"maxp", b"maxq", 1))
+    with TTFont(wheel["cmtt10"]) as font:
+        table = font.reader.tables["glyf"]
+    end = table.offset + table.length
+    damaged = data[: table.offset] + b"\xff" * table.length + data[end:]
+    (tmp_path / "no-shapes.ttf").write_bytes(damaged)
+    assert find_fonts(str(tmp_path), ("1",)) == [good]
+
+
+@pytest.mark.parametrize("text", ["מלה", "كلمة", "नमस्ते", "e\u0301"])
+def test_a_script_that_joins_or_reverses_characters_is_refused(text):
+    with pytest.raises(FontProblem, match=re.escape(repr(text))):
+        find_fonts("matplotlib", ("1", text))
+
+
+def test_single_characters_of_any_script_are_fine():
+    assert find_fonts("matplotlib", ("א", "ب"))  # DejaVu Sans has both
 
 
 def test_without_matplotlib_the_message_says_so(monkeypatch):
@@ -144,7 +174,8 @@ def test_the_listing_tells_collections_apart(copy_font, tmp_path):
     listings = [fonts.font_listing(str(tmp_path))]
     copy_font("b.ttf")
     listings.append(fonts.font_listing(str(tmp_path)))
-    font.write_bytes(font.read_bytes() + b"\0")
+    data = font.read_bytes()
+    font.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))  # of the same size
     listings.append(fonts.font_listing(str(tmp_path)))
     assert len({tuple(listing) for listing in listings}) == 3
     assert [len(listing) for listing in listings] == [1, 2, 2]
@@ -155,8 +186,9 @@ def test_the_text_simulator_imports_neither_matplotlib_nor_torch():
     script = (
         "import sys\n"
         "from workflow_scripts.generators import open_generator\n"
-        "settings = dict(kind='text', image_size=8, supersampling=4, fonts='matplotlib',"
-        " size=(24, 24), rotation=0, stroke=(0, 0), shift=0)\n"
+        "settings = dict(kind='text', image_size=8, channels=1, supersampling=4,"
+        " fonts='matplotlib', texts=None, size=(24, 24), rotation=0, stroke=(0, 0), shift=0,"
+        " foreground=(255, 255), background=(0, 0))\n"
         "open_generator(settings, ['0'])\n"
         "print(*{'matplotlib', 'torch'} & set(sys.modules), end='')"
     )

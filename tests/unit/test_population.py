@@ -9,10 +9,18 @@ from safetensors.numpy import load
 from workflow_scripts.files import FileProblem
 from workflow_scripts.generators.population import (
     Population,
+    StoredPopulation,
     concatenate,
-    load_population,
     save_population,
 )
+
+
+def save(path, population: Population) -> None:
+    save_population(path, [population], len(population))
+
+
+def load_population(*paths) -> Population:
+    return StoredPopulation(*paths).take(slice(None))
 
 
 def numbered(n: int, start: int = 0, channels: int = 3) -> Population:
@@ -59,7 +67,7 @@ def test_shards_on_disk_make_the_population_again(sizes, channels, tmp_path_fact
     ends = np.cumsum(sizes)
     paths = [folder / f"{i}.safetensors" for i in range(len(sizes))]
     for path, end, size in zip(paths, ends, sizes, strict=True):
-        save_population(path, whole.take(slice(end - size, end)))
+        save(path, whole.take(slice(end - size, end)))
     found = load_population(*paths)
     assert numbers(found) == list(range(sum(sizes)))
     assert found.images.dtype == np.uint8 and found.images.shape == whole.images.shape
@@ -67,17 +75,27 @@ def test_shards_on_disk_make_the_population_again(sizes, channels, tmp_path_fact
     assert {k: v.dtype for k, v in found.state.items()} == {"size": "int64", "weights": "float32"}
 
 
+def test_a_population_is_written_block_by_block(tmp_path):
+    save(tmp_path / "one", numbered(9))
+    save_population(tmp_path / "many", [numbered(4), numbered(5, 4)], 9)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()
+    stored = StoredPopulation(tmp_path / "one")
+    rows = np.array([8, 0, 0, 3])
+    assert [numbers(block) for block in stored.blocks(rows)] == [[8, 0, 0, 3]]
+    assert len(stored) == 9 and stored.labels.tolist() == (np.arange(9) % 4).tolist()
+
+
 def test_shards_are_joined_in_the_order_given(tmp_path):
     paths = [tmp_path / "a", tmp_path / "b"]
     for path, start in zip(paths, (0, 10), strict=True):
-        save_population(path, numbered(2, start))
+        save(path, numbered(2, start))
     assert numbers(load_population(*paths)) == [0, 1, 10, 11]
     assert numbers(load_population(*reversed(paths))) == [10, 11, 0, 1]
 
 
 def test_a_population_without_state_survives(tmp_path):
     plain = Population(numbered(3).images, numbered(3).labels)
-    save_population(tmp_path / "a", plain)
+    save(tmp_path / "a", plain)
     found = load_population(tmp_path / "a", tmp_path / "a")
     assert found.state == {} and len(found) == 6 and found.take(slice(0, 2)).state == {}
 
@@ -85,7 +103,7 @@ def test_a_population_without_state_survives(tmp_path):
 def test_the_file_is_plain_safetensors_whatever_the_state_is_called(tmp_path):
     population = numbered(3)
     tricky = {"images": np.arange(3), "labels": np.arange(3) * 2, "state.x": np.arange(3) * 3}
-    save_population(tmp_path / "a", Population(population.images, population.labels, tricky))
+    save(tmp_path / "a", Population(population.images, population.labels, tricky))
     stored = load((tmp_path / "a").read_bytes())
     assert np.array_equal(stored["images"], population.images)
     assert stored.keys() == {"images", "labels", *(f"state.{name}" for name in tricky)}
@@ -97,13 +115,13 @@ def test_the_file_is_plain_safetensors_whatever_the_state_is_called(tmp_path):
 
 
 def test_equal_populations_are_equal_bytes_even_as_views(tmp_path):
-    save_population(tmp_path / "a", numbered(8).take(np.array([6, 4, 2])))
-    save_population(tmp_path / "b", numbered(8).take(slice(6, 1, -2)))
+    save(tmp_path / "a", numbered(8).take(np.array([6, 4, 2])))
+    save(tmp_path / "b", numbered(8).take(slice(6, 1, -2)))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_missing_or_damaged_shard_is_named(tmp_path):
-    save_population(tmp_path / "good", numbered(2))
+    save(tmp_path / "good", numbered(2))
     (tmp_path / "bad").write_bytes((tmp_path / "good").read_bytes()[:-1])
     for name in ("bad", "absent"):
         with pytest.raises(FileProblem, match=str(tmp_path / name)):

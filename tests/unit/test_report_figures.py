@@ -53,7 +53,7 @@ def assert_nothing_is_cut_off(figure):
 
 class TestByIteration:
     def test_draws_the_mean_and_the_band(self):
-        (axes,) = figures.accuracy_by_iteration(iterations(), "accuracy_logistic").axes
+        (axes,) = figures.by_iteration(iterations(), "accuracy_logistic").axes
         means = [line.get_ydata() for line in axes.lines]
         assert len(means) == 4
         assert any(np.allclose(m, 0.41 + 0.1 * np.arange(5)) for m in means)
@@ -65,7 +65,7 @@ class TestByIteration:
 
     def test_a_facet_for_each_data_set_and_a_style_for_each_line(self):
         data = iterations(("a", "b", "c", "d"), ("x", "y", "z"), (0.2, 1.0, 5.0, 10.0, 20.0))
-        figure = figures.accuracy_by_iteration(data, "accuracy_logistic")
+        figure = figures.by_iteration(data, "accuracy_logistic")
         assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c", "d"]
         for axes in figure.axes:
             assert len({(x.get_color(), str(x._dash_pattern)) for x in axes.lines}) == 15
@@ -75,11 +75,11 @@ class TestByIteration:
 
     def test_room_for_a_long_legend(self):
         data = iterations(methods=[f"method-{i}" for i in range(20)])
-        assert_nothing_is_cut_off(figures.accuracy_by_iteration(data, "accuracy_logistic"))
+        assert_nothing_is_cut_off(figures.by_iteration(data, "accuracy_logistic"))
 
     def test_refuses_an_unknown_metric(self):
         with pytest.raises(ValueError, match="no metric fid; found accuracy_logistic"):
-            figures.accuracy_by_iteration(iterations(), "fid")
+            figures.by_iteration(iterations(), "fid")
 
 
 class TestByEpsilon:
@@ -217,7 +217,7 @@ class TestSampleGrid:
 
 
 DRAWINGS = [
-    lambda: figures.accuracy_by_iteration(iterations(), "accuracy_logistic"),
+    lambda: figures.by_iteration(iterations(), "accuracy_logistic"),
     lambda: figures.accuracy_by_epsilon(table(), "accuracy_logistic"),
     lambda: figures.sample_grid([("pe", images())], list("0123456789")),
 ]

@@ -6,10 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from workflow_scripts.evolution.selection import clip_votes, select_parents, threshold_in_votes
+from workflow_scripts.evolution.selection import (
+    ballots,
+    clip_votes,
+    select_parents,
+    threshold_in_votes,
+)
 
 LABELS = np.repeat([0, 1], [4, 3])
 VOTES = np.array([5.0, -1.0, 2.5, 2.0, 9.0, 3.0, -4.0])
+PER_CLASS = ballots(LABELS, (4, 3))
 
 
 def test_clipping_subtracts_the_threshold():
@@ -29,8 +35,8 @@ def test_a_threshold_is_a_number_or_a_multiple_of_sigma(threshold, votes):
 def test_sampling_is_proportional_to_clipped_votes():
     """χ² against the exact distribution, fixed seed, 99.9 %."""
     rng = np.random.default_rng(0)
-    draws = np.concatenate([select_parents(VOTES, LABELS, 1.0, "sample", rng) for _ in range(5000)])
-    counts = np.bincount(draws, minlength=7)
+    draws = [select_parents(VOTES, PER_CLASS, 1.0, "sample", rng) for _ in range(5000)]
+    counts = np.bincount(np.concatenate(draws), minlength=7)
     first, second = counts[:4], counts[4:]
     assert first.sum() == 4 * 5000 and second.sum() == 3 * 5000
     weights = np.array([4.0, 0, 1.5, 1.0])
@@ -42,25 +48,35 @@ def test_sampling_is_proportional_to_clipped_votes():
 
 def test_ranking_takes_what_passes_in_order_of_votes_and_starts_over():
     rng = np.random.default_rng(0)
-    parents = select_parents(VOTES, LABELS, 2.2, "rank", rng)
+    parents = select_parents(VOTES, PER_CLASS, 2.2, "rank", rng)
     # Class 0: 5.0 and 2.5 pass, each twice; class 1: 9.0, 3.0, then 9.0 again.
     assert parents.tolist() == [0, 0, 2, 2, 4, 4, 5]
+
+
+def test_a_joint_histogram_lets_all_candidates_compete():
+    (ballot,) = ballots(LABELS, 3)
+    assert ballot[0].tolist() == list(range(7)) and ballot[1] == 3
+    parents = select_parents(VOTES, [ballot], 0.0, "rank", np.random.default_rng(0))
+    assert parents.tolist() == [0, 4, 5], "9, 5 and 3 votes"
 
 
 @given(
     st.lists(st.floats(-20, 20), min_size=12, max_size=12),
     st.floats(0, 10),
     st.sampled_from(["sample", "rank"]),
+    st.lists(st.integers(1, 9), min_size=3, max_size=3),
 )
-def test_every_class_keeps_its_size_and_its_own_candidates(votes, threshold, mode):
-    labels = np.repeat([0, 1, 2], 4)
-    parents = select_parents(np.array(votes), labels, threshold, mode, np.random.default_rng(0))
-    assert labels[parents].tolist() == labels.tolist()
+def test_every_class_gets_its_places_and_its_own_candidates(votes, threshold, mode, sizes):
+    labels = np.tile([0, 1, 2], 4)
+    rng = np.random.default_rng(0)
+    parents = select_parents(np.array(votes), ballots(labels, sizes), threshold, mode, rng)
+    assert labels[parents].tolist() == np.repeat([0, 1, 2], sizes).tolist()
 
 
 def test_selection_depends_on_noisy_votes_and_public_randomness_only():
     def again(seed):
-        return select_parents(VOTES, LABELS, 1.0, "sample", np.random.default_rng(seed)).tolist()
+        rng = np.random.default_rng(seed)
+        return select_parents(VOTES, PER_CLASS, 1.0, "sample", rng).tolist()
 
     assert again(1) == again(1)
     assert len({tuple(again(seed)) for seed in range(20)}) > 1

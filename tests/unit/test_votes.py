@@ -1,99 +1,164 @@
 """Votes against a brute-force oracle, and the sensitivity that they are charged with."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.evolution.votes import (
-    VOTE_SENSITIVITY,
-    count_votes,
-    nearest,
-    release_votes,
-)
+from workflow_scripts.evolution.votes import ExactIndex, count_votes, release_votes
+from workflow_scripts.files import write_arrays
 from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.privacy.noise import noise_rng
+from workflow_scripts.shards import Shards
 
 
-def scene(seed: int, private: int = 120, synthetic: int = 40, classes: int = 3):
-    rng = np.random.default_rng(seed)
-    return (
-        rng.normal(size=(private, 8)).astype(np.float32),
-        rng.integers(0, classes, private),
-        rng.normal(size=(synthetic, 8)).astype(np.float32),
-        np.sort(rng.integers(0, classes, synthetic)),
-    )
+class Scene:
+    """Private and synthetic embeddings, in memory and as shards on disk."""
+
+    def __init__(self, folder, seed=0, private=120, synthetic=40, classes=3):
+        rng = np.random.default_rng(seed)
+        self.folder, self.written = folder, itertools.count()
+        self.private = {
+            "embeddings": rng.normal(size=(private, 8)).astype(np.float32),
+            "labels": rng.integers(0, classes, private),
+        }
+        self.candidates = {
+            "embeddings": rng.normal(size=(synthetic, 8)).astype(np.float32),
+            "labels": rng.permutation(np.arange(synthetic) % classes),
+        }
+
+    def shards(self, arrays, parts=1):
+        paths = [self.folder / f"{next(self.written)}" for _ in range(parts)]
+        n = len(arrays["labels"])
+        for i, path in enumerate(paths):
+            rows = slice(i * n // parts, (i + 1) * n // parts)
+            write_arrays(path, {name: array[rows] for name, array in arrays.items()})
+        return Shards(*paths)
+
+    def both(self, keep=None, parts=1):
+        private = self.private
+        if keep is not None:
+            private = {name: array[keep] for name, array in private.items()}
+        return self.shards(private, parts), self.shards(self.candidates, parts)
 
 
-def votes_by_loops(embeddings, labels, lookahead, candidate_labels):
-    votes = [0] * len(lookahead)
-    for x, label in zip(embeddings, labels, strict=True):
-        same = [j for j, c in enumerate(candidate_labels) if c == label]
-        if same:
-            distances = [float(np.sum((x.astype(np.float64) - lookahead[j]) ** 2)) for j in same]
-            votes[same[distances.index(min(distances))]] += 1
+@pytest.fixture
+def scene(tmp_path):
+    return Scene(tmp_path)
+
+
+def distance(x, z, metric):
+    x, z = x.astype(np.float64), z.astype(np.float64)
+    if metric == "l2":
+        return float(np.sum((x - z) ** 2))
+    if metric == "inner-product":
+        return -float(x @ z)
+    return -float(x @ z) / math.sqrt(float(x @ x) * float(z @ z))
+
+
+def votes_by_loops(scene, k=1, metric="l2", joint=False):
+    votes = [0] * len(scene.candidates["labels"])
+    for x, label in zip(scene.private["embeddings"], scene.private["labels"], strict=True):
+        same = [j for j, c in enumerate(scene.candidates["labels"]) if joint or c == label]
+        ranked = sorted(same, key=lambda j: distance(x, scene.candidates["embeddings"][j], metric))
+        for j in ranked[:k]:
+            votes[j] += 1
     return votes
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_votes_agree_with_loops(seed):
-    data = scene(seed)
-    assert count_votes(*data).tolist() == votes_by_loops(*data)
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("metric", ["l2", "cosine", "inner-product"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_votes_agree_with_loops(tmp_path, k, metric, joint):
+    for seed in range(3):
+        scene = Scene(tmp_path / f"{seed}", seed)
+        found = count_votes(*scene.both(), k, metric, joint)
+        assert found.tolist() == votes_by_loops(scene, k, metric, joint)
 
 
-def test_everyone_votes_once_in_a_class_that_has_candidates():
-    embeddings, labels, lookahead, candidate_labels = scene(0)
-    votes = count_votes(embeddings, labels, lookahead, candidate_labels)
+@pytest.mark.parametrize("parts", [2, 5])
+def test_the_number_of_shards_does_not_matter(scene, parts):
+    one, many = scene.both(), scene.both(parts=parts)
+    assert np.array_equal(count_votes(*one, 2), count_votes(*many, 2))
+    assert [s.digest() for s in one] == [s.digest() for s in many]
+
+
+def test_everyone_votes_once_in_a_class_that_has_candidates(scene):
+    votes = count_votes(*scene.both())
     for label in range(3):
-        assert votes[candidate_labels == label].sum() == np.sum(labels == label)
+        mine = scene.candidates["labels"] == label
+        assert votes[mine].sum() == np.sum(scene.private["labels"] == label)
 
 
-def test_a_class_without_private_images_gets_no_votes_but_noise():
-    embeddings, labels, lookahead, candidate_labels = scene(0)
-    present = labels != 1
-    arguments = embeddings[present], labels[present], lookahead, candidate_labels
-    empty = candidate_labels == 1
-    assert not count_votes(*arguments)[empty].any()
-    noisy, _ = release_votes(*arguments, 2.0, noise_rng("seeded", "x"))
+def test_a_class_without_private_images_gets_no_votes_but_noise(scene):
+    data = scene.both(keep=scene.private["labels"] != 1)
+    empty = scene.candidates["labels"] == 1
+    assert not count_votes(*data)[empty].any()
+    noisy, _ = release_votes(*data, 2.0, noise_rng("seeded", "x"))
     assert np.all(noisy[empty] != 0)
 
 
-def test_one_record_changes_the_released_vector_by_at_most_the_sensitivity():
-    """Record and replay on 200 neighbours: zero-out, and insertion of any record."""
-    rng = np.random.default_rng(1)
-    largest = 0.0
-    for trial in range(200):
-        embeddings, labels, lookahead, candidate_labels = scene(trial, private=30, synthetic=15)
-        base = count_votes(embeddings, labels, lookahead, candidate_labels)
-        out = rng.integers(len(labels))
-        kept = np.arange(len(labels)) != out
-        without = count_votes(embeddings[kept], labels[kept], lookahead, candidate_labels)
-        largest = max(largest, float(np.linalg.norm(base - without)))
-    assert largest <= VOTE_SENSITIVITY
-    assert largest > 0, "the neighbours must differ for this to mean anything"
+def test_without_any_private_image_there_is_nothing_but_noise(scene):
+    data = scene.both(keep=slice(0, 0))
+    assert not count_votes(*data).any()
 
 
-def test_noise_and_event_come_together():
-    data = scene(0)
-    noisy, event = release_votes(*data, 2.5, noise_rng("seeded", "x"))
-    assert event == GaussianEvent(2.5, 1.0) and noisy.dtype == np.float64
-    noise = noisy - count_votes(*data)
-    assert np.all(noise != 0) and np.allclose(noise, noise_rng("seeded", "x").normal(0, 2.5, 40))
+@pytest.mark.parametrize(("k", "joint"), [(1, False), (1, True), (4, False), (4, True)])
+def test_one_record_changes_the_released_vector_by_at_most_the_sensitivity(tmp_path, k, joint):
+    """Record and replay on 200 neighbours: zero-out of any record."""
+    largest, trials = 0.0, 200
+    scene = Scene(tmp_path, private=trials, synthetic=15)
+    votes = count_votes(*scene.both(), k, joint=joint)
+    for out in range(trials):
+        keep = np.arange(trials) != out
+        without = count_votes(*scene.both(keep), k, joint=joint)
+        largest = max(largest, float(np.linalg.norm(votes - without)))
+    _, event = release_votes(*scene.both(), 1.0, noise_rng("seeded", "x"), k, joint=joint)
+    assert largest == pytest.approx(event.sensitivity), "the bound holds, and is reached"
 
 
-@given(st.permutations(range(20)))
-def test_the_order_of_the_private_images_does_not_matter(order):
-    embeddings, labels, lookahead, candidate_labels = scene(3, private=20)
-    shuffled = count_votes(embeddings[order], labels[order], lookahead, candidate_labels)
-    assert np.array_equal(shuffled, count_votes(embeddings, labels, lookahead, candidate_labels))
+@pytest.mark.parametrize("k", [1, 4])
+def test_noise_and_event_come_together(scene, k):
+    noisy, event = release_votes(*scene.both(), 2.5, noise_rng("seeded", "x"), k)
+    assert event == GaussianEvent(2.5, math.sqrt(k)) and noisy.dtype == np.float64
+    # Integer counts are released with noise σ√k, and divided by √k afterwards.
+    drawn = noise_rng("seeded", "x").normal(0, 2.5 * math.sqrt(k), 40)
+    assert np.allclose(noisy, (count_votes(*scene.both(), k) + drawn) / math.sqrt(k))
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1000))
+def test_the_order_of_the_private_images_does_not_matter(seed, tmp_path_factory):
+    scene = Scene(tmp_path_factory.mktemp("scene"), 3, private=20)
+    order = np.random.default_rng(seed).permutation(20)
+    assert np.array_equal(count_votes(*scene.both(order)), count_votes(*scene.both()))
+
+
+def test_fewer_candidates_than_neighbours_get_a_vote_each(tmp_path):
+    scene = Scene(tmp_path, synthetic=6)
+    votes = count_votes(*scene.both(), neighbours=5)
+    voters = np.bincount(scene.private["labels"], minlength=3)
+    assert votes.tolist() == voters[scene.candidates["labels"]].tolist()
 
 
 def test_the_first_of_equally_near_candidates_wins():
-    twins = np.zeros((5, 4), dtype=np.float32)
-    assert nearest(twins, np.ones((3, 4), dtype=np.float32)).tolist() == [0, 0, 0]
+    index = ExactIndex(4)
+    index.add(np.zeros((5, 4), dtype=np.float32))
+    assert index.nearest(np.ones((3, 4), dtype=np.float32)).tolist() == [[0], [0], [0]]
 
 
-def test_another_encoder_is_an_error_not_a_vote():
-    embeddings, labels, lookahead, candidate_labels = scene(0)
+def test_a_zero_embedding_has_no_direction_and_is_no_error():
+    index = ExactIndex(2, "cosine")
+    index.add(np.array([[0, 0], [3, 4]], dtype=np.float32))
+    queries = np.array([[0.3, 0.4], [0, 0]], dtype=np.float32)
+    assert index.nearest(queries, 2)[0].tolist() == [1, 0]
+
+
+def test_another_encoder_is_an_error_not_a_vote(scene):
+    private, _ = scene.both()
+    narrow = {**scene.candidates, "embeddings": scene.candidates["embeddings"][:, :7]}
     with pytest.raises(ValueError, match=r"8 dimensions.*7"):
-        count_votes(embeddings, labels, lookahead[:, :7], candidate_labels)
+        count_votes(private, scene.shards(narrow))

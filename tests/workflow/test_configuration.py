@@ -1,6 +1,10 @@
 """Bad configuration through Snakemake itself: one message, no traceback, no job."""
 
+import math
+
 import pytest
+import yaml
+from dp_accounting import get_sigma_gaussian
 
 from tests.workflow.conftest import SMALL
 
@@ -62,6 +66,29 @@ def test_a_configfile_replaces_the_default_experiment_and_config_changes_single_
     assert "results/reports/renamed/report.html" in outcome.text
     # Nothing of the default experiment is merged in: no method pe, one seed.
     assert "/pe~" not in outcome.text and "seed1" not in outcome.text
+
+
+def test_a_dry_run_shows_the_noise_and_what_is_absent_and_a_run_refuses(project):
+    source = {"kind": "npz", "path": "data/mine.npz"}
+    project.edit_catalogue("datasets")
+    path = project.folder / "config/datasets.yaml"
+    catalogue = yaml.safe_load(path.read_text())
+    catalogue["sensitive"]["digits"]["source"] = source
+    path.write_text(yaml.safe_dump(catalogue))
+    dry = project.snakemake("-n")
+    assert dry.status == 0, dry.text
+    assert "digits.source.path: found 'data/mine.npz'" in dry.text
+    (line,) = [
+        line for line in dry.text.splitlines() if line.startswith("digits  ") and "sim" in line
+    ]
+    # T = 3, δ = 1 / (1437 ln 1437): σ for ε = 10 from an independent implementation.
+    sigma = get_sigma_gaussian(10, 1 / (1437 * math.log(1437))) * math.sqrt(3)
+    assert float(line.split()[5]) == pytest.approx(sigma, rel=1e-5)
+    # 60 drawn, 3 × 60 varied, and one variation of each candidate to look ahead.
+    assert line.split()[-1] == str(60 + 180 + 180)
+    wet = project.snakemake("--cores", "1")
+    assert wet.status != 0 and "data/mine.npz" in wet.text and "Traceback" not in wet.text
+    assert not project.results.exists()
 
 
 def test_the_linter_finds_nothing(project):

@@ -9,10 +9,12 @@ from tests.workflow.conftest import DETERMINISTIC, SMALL
 
 REPORT = Counter(
     all=1,
+    collect_diagnostics=1,
     collect_iterations=1,
     collect_metrics=1,
     collect_runs=1,
     draw_accuracy=1,
+    draw_diagnostics=1,
     draw_samples=1,
     tabulate=1,
     write_report=1,

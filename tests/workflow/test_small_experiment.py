@@ -13,8 +13,17 @@ from sklearn.datasets import load_digits
 from workflow_scripts.evolution.votes import count_votes
 from workflow_scripts.files import read_json
 from workflow_scripts.privacy.closed_form import epsilon_of
+from workflow_scripts.shards import Shards
 
 RUN = "runs/digits~*/sim-pe~*/eps10/seed0"
+EMBEDDINGS = "sensitive/digits~*/embeddings/pixels~*/train/1-of-1.safetensors"
+
+
+def clean_votes(project, t: int) -> np.ndarray:
+    """What only the mechanism knows of iteration t."""
+    folder = "public/initial/*/seed0/lookahead/*" if t == 1 else f"{RUN}/iter{t - 1}/lookahead"
+    candidates = project.one(f"{folder}/1-of-1.safetensors")
+    return count_votes(Shards(project.one(EMBEDDINGS)), Shards(candidates))
 
 
 def test_everything_that_the_report_promises_is_there(built_once):
@@ -95,12 +104,8 @@ def test_the_split_is_that_of_the_declared_seed(built_once):
 
 def test_nothing_outside_the_sensitive_zone_holds_private_images_or_clean_votes(built_once):
     """Scan every array outside the zone for the clean votes, and every file for an image."""
-    private = load_file(built_once.one("sensitive/digits~*/embeddings/pixels~*/train.safetensors"))
     images = load_file(built_once.one("sensitive/digits~*/train.safetensors"))["images"]
-    lookahead = load_file(built_once.one("public/initial/*/seed0/lookahead/*/1-of-1.safetensors"))
-    clean = count_votes(
-        private["embeddings"], private["labels"], lookahead["embeddings"], lookahead["labels"]
-    )
+    clean = clean_votes(built_once, 1)
     assert clean.sum() == 1437
     # Images with little structure occur by chance among renderings; these do not.
     canaries = [image.tobytes() for image in images if len(np.unique(image)) > 14]
@@ -139,16 +144,10 @@ def test_snakemakes_own_memory_holds_no_digest_of_private_files(built_once):
 
 def test_released_votes_carry_noise_on_every_bin(built_once):
     sigma = read_json(built_once.one(f"{RUN}/budget.json"))["noise_multiplier"]
-    private = load_file(built_once.one("sensitive/digits~*/embeddings/pixels~*/train.safetensors"))
     noise = []
     for t in (1, 2, 3):
         votes = load_file(built_once.one(f"{RUN}/iter{t}/votes.safetensors"))
-        pattern = "public/initial/*/seed0/lookahead/*" if t == 1 else f"{RUN}/iter{t - 1}/lookahead"
-        candidates = load_file(built_once.one(f"{pattern}/1-of-1.safetensors"))
-        clean = count_votes(
-            private["embeddings"], private["labels"], candidates["embeddings"], candidates["labels"]
-        )
-        noise.append((votes["votes"] - clean) / sigma)
+        noise.append((votes["votes"] - clean_votes(built_once, t)) / sigma)
     drawn = np.concatenate(noise)
     assert np.all(drawn != 0) and len(np.unique(drawn)) == len(drawn) == 180
     # χ² of 180 standard normals: outside [110, 267] once in 10,000 runs; the seed is fixed.

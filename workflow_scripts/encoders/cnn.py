@@ -37,7 +37,7 @@ def train_encoder(
     settings : mapping
         The catalogue entry of kind `cnn`.
     """
-    training = ("width", "dimension", "epochs", "batch_size", "learning_rate", "seed")
+    training = ("width", "dimension", "epochs", "batch_size", "learning_rate", "seed", "augment")
     network = train_classifier(images, labels, classes, **{k: settings[k] for k in training})
     architecture = {
         "channels": images.shape[-1],

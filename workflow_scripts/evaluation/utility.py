@@ -44,7 +44,7 @@ def _logistic(train: Mapping, images: np.ndarray, settings: Mapping) -> np.ndarr
     from sklearn.linear_model import LogisticRegression
 
     def flat(x: np.ndarray) -> np.ndarray:
-        return x.reshape(len(x), -1) / 255
+        return x.reshape(len(x), -1).astype(np.float32) / 255
 
     model = LogisticRegression(
         C=settings["inverse_regularisation"], max_iter=settings["max_iterations"]

@@ -1,28 +1,36 @@
 """Blocks and shards: how generator calls are spread over jobs without changing what they return.
 
-A population is cut into blocks of a fixed size, which is a setting of the generator. Every block
-has its own random stream and is computed as one batch; a shard is a job that takes whole blocks.
-The result is therefore the same for any number of shards.
+A population is cut into blocks of a fixed number of parents, which is a setting of the generator.
+Every block has its own random streams; a shard is a job that takes whole blocks. The result is
+therefore the same for any number of shards, and a job holds one block in memory at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from workflow_scripts.encoders import Encoder
 from workflow_scripts.generators import Generator
-from workflow_scripts.generators.population import Population, concatenate
+from workflow_scripts.generators.population import Population, StoredPopulation, concatenate
 from workflow_scripts.randomness import rng_of
+from workflow_scripts.resizing import fit
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows `start` to `stop` of a population, the `index`-th block of it."""
+    """Rows `start` to `stop` of what is drawn or selected, the `index`-th block of it."""
 
     index: int
     start: int
     stop: int
+
+    def rows(self, copies: int = 1, offset: int = 0) -> slice:
+        """The block's rows in a population that holds `copies` members for each parent.
+
+        `offset` is the row at which the file at hand begins.
+        """
+        return slice(self.start * copies - offset, self.stop * copies - offset)
 
 
 def blocks_of(size: int, block_size: int, item: str) -> list[Block]:
@@ -31,7 +39,7 @@ def blocks_of(size: int, block_size: int, item: str) -> list[Block]:
     Parameters
     ----------
     size : int
-        Of the whole population.
+        How many are drawn or selected in all.
     block_size : int
     item : str
         Which shard, as Snakemake writes it: `2-of-3`.
@@ -42,80 +50,126 @@ def blocks_of(size: int, block_size: int, item: str) -> list[Block]:
     return [Block(i, i * block_size, min((i + 1) * block_size, size)) for i in range(first, last)]
 
 
-def rows_of(blocks: Sequence[Block]) -> slice:
-    """The rows that a shard's blocks cover; they are adjacent."""
-    return slice(blocks[0].start, blocks[-1].stop) if blocks else slice(0, 0)
+def rows_of(blocks: Sequence[Block], copies: int = 1) -> slice:
+    """The rows of the population that a shard's blocks cover; they are adjacent."""
+    return slice(blocks[0].start * copies, blocks[-1].stop * copies) if blocks else slice(0, 0)
+
+
+def _or_empty(blocks: Sequence[Block]) -> Sequence[Block]:
+    # A shard without blocks still says which arrays there are.
+    return blocks or [Block(0, 0, 0)]
 
 
 def initialise(
-    generator: Generator, labels: np.ndarray, blocks: Sequence[Block], identity: Sequence
-) -> Population:
-    """RANDOM for the rows of a shard.
+    generator: Generator,
+    labels: np.ndarray,
+    fold: int,
+    degree: Mapping[str, float],
+    blocks: Sequence[Block],
+    identity: Sequence,
+) -> Iterator[Population]:
+    """RANDOM, and `fold` variations of what it returns, block by block.
 
     Parameters
     ----------
     labels : int64 [N]
-        Of the whole population.
+        Of all that is drawn.
+    fold : int
+        0 in the image papers.
+    degree : mapping
+        Of those variations.
     blocks : sequence of Block
+        The shard's.
     identity : sequence
         Names the random streams, together with the block.
     """
-    parts = [
-        generator.random(labels[b.start : b.stop], rng_of(*identity, "random", b.index))
-        for b in blocks
-    ]
-    return concatenate(parts or [generator.random(labels[:0], rng_of(*identity, "random"))])
+    for b in _or_empty(blocks):
+        drawn = generator.random(labels[b.rows()], rng_of(*identity, "random", b.index))
+        varied = _variations(generator, drawn, degree, fold, [*identity, "vary", b.index])
+        yield concatenate([drawn, *varied])
 
 
 def vary(
     generator: Generator,
-    parents: Population,
+    parents: StoredPopulation,
     degree: Mapping[str, float],
+    fold: int,
+    keep_selected: bool,
     blocks: Sequence[Block],
     identity: Sequence,
-) -> Population:
-    """VARIATION for the rows of a shard; `parents` is the whole selection, in order."""
-    parts = [
-        generator.vary(
-            parents.take(slice(b.start, b.stop)), degree, rng_of(*identity, "vary", b.index)
-        )
-        for b in blocks
-    ]
-    return concatenate(parts or [parents.take(slice(0, 0))])
+) -> Iterator[Population]:
+    """`fold` variations of every parent, and the parents too if they are kept, block by block.
+
+    `parents` is the whole selection, in order; the other arguments are those of `initialise`.
+    """
+    for b in _or_empty(blocks):
+        part = parents.take(b.rows())
+        varied = _variations(generator, part, degree, fold, [*identity, "vary", b.index])
+        yield concatenate([*varied, part] if keep_selected else varied)
+
+
+def _variations(
+    generator: Generator,
+    population: Population,
+    degree: Mapping[str, float],
+    number: int,
+    identity: Sequence,
+) -> list[Population]:
+    return [generator.vary(population, degree, rng_of(*identity, i)) for i in range(number)]
+
+
+def hand_over(
+    populations: Iterable[Population],
+    generator: Generator,
+    image: Mapping[str, int],
+    blocks: Sequence[Block],
+    identity: Sequence,
+) -> Iterator[Population]:
+    """The same samples for another generator, which makes images of the shape `image`."""
+    for b, population in zip(_or_empty(blocks), populations, strict=True):
+        fitted = Population(fit(population.images, **image), population.labels)
+        yield generator.adopt(fitted, rng_of(*identity, "adopt", b.index))
 
 
 def look_ahead(
-    generator: Generator,
+    generator: Generator | None,
     encoder: Encoder,
-    candidates: Population,
+    candidates: StoredPopulation,
+    copies: int,
     degree: Mapping[str, float],
     variations: int,
+    image: Mapping[str, int],
     blocks: Sequence[Block],
     identity: Sequence,
-) -> np.ndarray:
-    """The mean embedding of each candidate's variations, for the rows of a shard.
+) -> Iterator[dict[str, np.ndarray]]:
+    """The mean embedding of each candidate's variations, block by block.
 
     Parameters
     ----------
-    candidates : Population
-        The shard's rows alone, in order.
+    generator : Generator or None
+        Not needed without variations.
+    candidates : StoredPopulation
+        The shard's population alone, in order.
+    copies : int
+        Members of the population for each that was drawn or selected.
     variations : int
-        L, the lookahead degree.
+        L, the lookahead degree; 0 embeds the candidates themselves.
+    image : mapping
+        `size` and `channels` in which the encoder sees images: those of the sensitive data.
 
-    Returns
-    -------
-    float32 [n, D]
+    Yields
+    ------
+    `embeddings` float32 [n, D] and `labels` int64 [n]
     """
-    offset = blocks[0].start if blocks else 0
-    means = []
-    for b in blocks:
-        part = candidates.take(slice(b.start - offset, b.stop - offset))
-        total = None
-        for i in range(variations):
-            varied = generator.vary(part, degree, rng_of(*identity, "look ahead", b.index, i))
-            embedding = encoder(varied.images).astype(np.float64)
-            total = embedding if total is None else total + embedding
-        means.append((total / variations).astype(np.float32))
-    if not means:
-        return encoder(candidates.images[:0]).astype(np.float32)
-    return np.concatenate(means)
+    offset = rows_of(blocks, copies).start
+    for b in _or_empty(blocks):
+        part = candidates.take(b.rows(copies, offset))
+        if variations == 0:
+            mean = encoder(fit(part.images, **image))
+        else:
+            mean = 0.0
+            for i in range(variations):
+                rng = rng_of(*identity, "look ahead", b.index, i)
+                varied = generator.vary(part, degree, rng)
+                mean = mean + encoder(fit(varied.images, **image)).astype(np.float64) / variations
+        yield {"embeddings": np.asarray(mean, np.float32), "labels": part.labels}

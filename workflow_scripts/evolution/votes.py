@@ -1,90 +1,137 @@
 """DP_NN_HISTOGRAM of Private Evolution: the step that spends privacy.
 
-Every sensitive image votes for the nearest candidate of its own class. One record moves one bin of
-the concatenated histogram by one, so its L2 sensitivity is 1 under zero-out, however many classes
-there are (Lin et al., arXiv 2305.15560, algorithm 2).
+Every sensitive image votes for its k nearest candidates, of its own class or of all. One record
+adds k votes of weight 1, so the L2 sensitivity of the concatenated histogram is √k under zero-out,
+however many classes there are (Lin et al., arXiv 2305.15560, algorithm 2). Integer counts are
+released; afterwards they are divided by √k, as in the paper's reference library.
 """
+
+import math
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
 from workflow_scripts.privacy.gaussian import GaussianEvent, GaussianMechanism
+from workflow_scripts.shards import Shards
 
-VOTE_SENSITIVITY = 1.0
+Metric = Literal["l2", "cosine", "inner-product"]
 
 
-def nearest(candidates: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Row of the nearest candidate, in Euclidean distance, for every query.
+class ExactIndex:
+    """Exact nearest neighbours by faiss, on a GPU if faiss has one.
+
+    Holds 4·N·D bytes for N candidates, and while it grows up to twice that; queries come in blocks.
 
     Parameters
     ----------
-    candidates : float32 [N, D]
-    queries : float32 [M, D]
-
-    Returns
-    -------
-    int64 [M]
-        Exact search, in blocks that faiss bounds; the first of equally near candidates.
+    dimension : int
+        D
+    metric : {'l2', 'cosine', 'inner-product'}
+        The least distance, or the largest similarity.
     """
-    import faiss
 
-    # One thread: the sums, and so the ties, must not depend on the number of cores.
-    faiss.omp_set_num_threads(1)
-    index = faiss.IndexFlatL2(candidates.shape[1])
-    index.add(np.ascontiguousarray(candidates, dtype=np.float32))
-    _, rows = index.search(np.ascontiguousarray(queries, dtype=np.float32), 1)
-    return rows[:, 0]
+    def __init__(self, dimension: int, metric: Metric = "l2"):
+        import faiss
+
+        # One thread: the sums, and so the ties, must not depend on the number of cores.
+        faiss.omp_set_num_threads(1)
+        self.metric = metric
+        self.index = (faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP)(dimension)
+        # The CPU's package has no function to count GPUs.
+        if getattr(faiss, "get_num_gpus", int)():
+            self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Candidates float32 [n, D], numbered in the order in which they come."""
+        self.index.add(self._prepared(vectors))
+
+    def nearest(self, queries: np.ndarray, neighbours: int = 1) -> np.ndarray:
+        """int64 [M, k]: the nearest candidates of each query float32 [M, D], nearest first."""
+        return self.index.search(self._prepared(queries), neighbours)[1]
+
+    def _prepared(self, vectors: np.ndarray) -> np.ndarray:
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if self.metric == "cosine":
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = vectors / np.where(norms > 0, norms, 1)
+        return vectors
 
 
 def count_votes(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    lookahead: np.ndarray,
-    candidate_labels: np.ndarray,
+    private: Shards,
+    candidates: Shards,
+    neighbours: int = 1,
+    metric: Metric = "l2",
+    joint: bool = False,
 ) -> np.ndarray:
     """Clean votes per candidate. SENSITIVE: for `release_votes` alone, never to be stored.
 
     Parameters
     ----------
-    embeddings : float32 [M, D], labels : int64 [M]
-        Of the sensitive images.
-    lookahead : float32 [N, D], candidate_labels : int64 [N]
-        Mean embedding of each candidate's variations, and its class.
+    private : Shards
+        `embeddings` float32 [M, D] and `labels` int64 [M] of the sensitive images.
+    candidates : Shards
+        `embeddings` float32 [N, D], the mean embedding of each candidate's variations, and
+        `labels` int64 [N].
+    neighbours : int
+        k; fewer where a class has fewer candidates.
+    metric : {'l2', 'cosine', 'inner-product'}
+    joint : bool
+        Whether everyone votes among all candidates, whatever their class.
 
     Returns
     -------
     int64 [N]
     """
-    if embeddings.shape[1] != lookahead.shape[1]:
+    dimensions = [shards.files[0]["embeddings"].shape[1] for shards in (private, candidates)]
+    if dimensions[0] != dimensions[1]:
         raise ValueError(
-            f"sensitive embeddings have {embeddings.shape[1]} dimensions, "
-            f"candidates {lookahead.shape[1]}"
+            f"sensitive embeddings have {dimensions[0]} dimensions, candidates {dimensions[1]}"
         )
-    votes = np.zeros(len(lookahead), dtype=np.int64)
-    for label in np.unique(candidate_labels):
-        rows = np.flatnonzero(candidate_labels == label)
-        voters = embeddings[labels == label]
-        if len(voters):
-            chosen = nearest(lookahead[rows], voters)
-            votes[rows] = np.bincount(chosen, minlength=len(rows))
+    votes = np.zeros(len(candidates), dtype=np.int64)
+    for rows, voters in _electorates(private["labels"], candidates["labels"], joint):
+        index = ExactIndex(dimensions[0], metric)
+        for block in candidates.blocks(rows, "embeddings"):
+            index.add(block["embeddings"])
+        for block in private.blocks(voters, "embeddings") if len(voters) else ():
+            chosen = index.nearest(block["embeddings"], min(neighbours, len(rows)))
+            votes[rows] += np.bincount(chosen.ravel(), minlength=len(rows))
     return votes
 
 
+def _electorates(
+    private: np.ndarray, candidates: np.ndarray, joint: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of the candidates and of those who vote among them."""
+    if joint:
+        yield np.arange(len(candidates)), np.arange(len(private))
+        return
+    for label in np.unique(candidates):
+        yield np.flatnonzero(candidates == label), np.flatnonzero(private == label)
+
+
 def release_votes(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    lookahead: np.ndarray,
-    candidate_labels: np.ndarray,
+    private: Shards,
+    candidates: Shards,
     noise_multiplier: float,
     rng: np.random.Generator,
+    neighbours: int = 1,
+    metric: Metric = "l2",
+    joint: bool = False,
 ) -> tuple[np.ndarray, GaussianEvent]:
     """The noisy vote histogram and its privacy event: the mechanism of one iteration.
 
-    Noise falls on every bin of every class, empty ones too. Arguments are those of `count_votes`,
-    then σ for sensitivity 1 and the generator of the noise.
+    Noise of standard deviation σ√k falls on every count of every class, empty ones too; the noisy
+    counts are then divided by √k. Arguments are those of `count_votes`, and σ for sensitivity 1
+    and the generator of the noise.
 
     Returns
     -------
     (float64 [N], GaussianEvent)
+        The votes have noise of standard deviation σ.
     """
-    votes = count_votes(embeddings, labels, lookahead, candidate_labels)
-    return GaussianMechanism(noise_multiplier, VOTE_SENSITIVITY).release(votes, rng)
+    votes = count_votes(private, candidates, neighbours, metric, joint)
+    mechanism = GaussianMechanism(noise_multiplier, math.sqrt(neighbours))
+    noisy, event = mechanism.release(votes, rng)
+    return noisy / math.sqrt(neighbours), event

@@ -1,10 +1,12 @@
 """Generators: black boxes with RANDOM and VARIATION (arXiv 2305.15560).
 
-A generator has two methods, which take and return populations in one order:
+A generator takes and returns populations in one order:
 
 - `random(labels, rng) -> Population`
 - `vary(population, degree, rng) -> Population`, where `degree` maps the generator's own names
   (`strength`, `rotation`, …) to numbers; a larger number is a stronger variation.
+- `adopt(population, rng) -> Population`, for generators that can continue from another one's
+  images (in a schedule of generators): the same samples with this generator's state.
 
 Nothing else is asked of it, so a simulator and a foundation model are the same to the workflow.
 """
@@ -28,9 +30,14 @@ class Generator(Protocol):
 
 
 def open_generator(
-    settings: Mapping, classes: Sequence[str], model: str | None = None
+    settings: Mapping,
+    classes: Sequence[str],
+    files: Sequence[str] = (),
+    cache: str | None = None,
 ) -> Generator:
     """The generator of a catalogue entry.
+
+    Modules are imported where they are needed: torch and diffusers take ten seconds.
 
     Parameters
     ----------
@@ -38,18 +45,34 @@ def open_generator(
         The entry's settings.
     classes : sequence of str
         The generator's class for every label of the sensitive data set.
-    model : path, optional
-        The trained model's folder, for the kinds that have one.
+    files : sequence of path
+        What the workflow made or fetched for it: a pipeline's folder, a pool's images and index.
+    cache : path, optional
+        A folder for answers of a remote model, so that none is paid for twice.
     """
     match settings["kind"]:
         case "text":
             from workflow_scripts.generators.text import TextSimulator
 
-            names = ("image_size", "supersampling", "fonts", "size", "rotation", "stroke", "shift")
-            return TextSimulator(classes, **{name: settings[name] for name in names})
-        case "diffusion":
-            # torch and diffusers take ten seconds to import: only where a model runs.
-            from workflow_scripts.generators.diffusion import DiffusionGenerator
+            return TextSimulator(classes, settings)
+        case "avatar":
+            from workflow_scripts.generators.avatar import AvatarSimulator
 
-            return DiffusionGenerator(model, classes, settings["sampling_steps"])
+            return AvatarSimulator(settings)
+        case "pool":
+            from workflow_scripts.generators.pool import ImagePool
+
+            return ImagePool(classes, settings, *files)
+        case "diffusion" | "diffusers":
+            from workflow_scripts.generators.pipelines import open_pipeline
+
+            return open_pipeline(*files, classes, settings)
+        case "api":
+            from workflow_scripts.generators.api import RemoteModel
+
+            return RemoteModel(classes, settings, cache)
+        case "python":
+            from workflow_scripts.generators.plugin import open_user_generator
+
+            return open_user_generator(settings, classes)
     raise ValueError(f"generator kind: found {settings['kind']!r}")

@@ -1,12 +1,17 @@
 """Fonts for the text simulator: files that can be drawn with, and how they are licensed.
 
 The fonts that ship inside matplotlib's wheel are there on every machine that runs the workflow.
-Symbol fonts and fonts without letters and digits are left out by name; a font that lacks a wanted
-character is left out by its character map, so that no sample shows an empty box.
+Symbol fonts and fonts without letters and digits are left out by name; of any source, a font that
+lacks a wanted character or draws nothing for it is left out, so that no sample shows an empty box
+or an empty picture.
 """
 
+import hashlib
+import unicodedata
 from functools import cache
 from pathlib import Path
+
+import freetype
 
 from workflow_scripts.problems import Problem
 
@@ -54,15 +59,23 @@ def matplotlib_font_folder() -> Path:
 
 
 @cache
-def characters_of(path: str) -> frozenset[str]:
-    """The characters that a font file has a glyph for."""
-    from fontTools.ttLib import TTFont
-
+def can_draw(path: str, characters: frozenset[str]) -> bool:
+    """Whether a font has a shape for each character, blanks excepted."""
     try:
-        with TTFont(path, lazy=True) as font:
-            return frozenset(map(chr, font.getBestCmap() or {}))
-    except Exception as error:  # which one a damaged font raises depends on where it is damaged
-        raise FontProblem(f"{path}: not a readable font ({error!r})") from error
+        face = freetype.Face(path)
+    except freetype.FT_Exception as error:
+        raise FontProblem(f"{path}: not a readable font ({error})") from None
+    for character in characters:
+        index = face.get_char_index(character)
+        if index == 0:
+            return False
+        try:
+            face.load_glyph(index, freetype.FT_LOAD_NO_SCALE)
+        except freetype.FT_Exception:  # damaged, or a bitmap
+            return False
+        if face.glyph.outline.n_points == 0 and not character.isspace():
+            return False
+    return True
 
 
 def font_files(source: str) -> list[Path]:
@@ -86,8 +99,11 @@ def font_files(source: str) -> list[Path]:
 
 
 def font_listing(source: str) -> list[str]:
-    """Name and size of every font file: what tells one collection of fonts from another."""
-    return [f"{file.name} {file.stat().st_size}" for file in font_files(source)]
+    """Name and SHA-256 of every font file: what tells one collection of fonts from another."""
+    return [
+        f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for file in font_files(source)
+    ]
 
 
 def find_fonts(source: str, texts: tuple[str, ...]) -> list[Path]:
@@ -96,11 +112,25 @@ def find_fonts(source: str, texts: tuple[str, ...]) -> list[Path]:
     Raises
     ------
     FontProblem
-        If the source does not exist or none of its fonts can draw all the texts.
+        If the source does not exist, none of its fonts can draw all the texts, or a text is in a
+        script whose characters cannot just stand side by side.
     """
+    for text in texts:
+        if len(text) > 1 and any(map(_needs_shaping, text)):
+            raise FontProblem(
+                f"{text!r}: found a script that joins, stacks or reverses characters; allowed: "
+                "scripts that set them side by side from left to right, or single characters"
+            )
     files = font_files(source)
     needed = frozenset("".join(texts))
-    usable = [file for file in files if needed <= characters_of(str(file))]
+    usable = [file for file in files if can_draw(str(file), needed)]
     if not usable:
         raise FontProblem(f"{source}: none of its {len(files)} fonts can draw {sorted(needed)}")
     return usable
+
+
+def _needs_shaping(character: str) -> bool:
+    return (
+        unicodedata.bidirectional(character) in ("R", "AL")
+        or unicodedata.category(character)[0] == "M"
+    )

@@ -1,12 +1,18 @@
-"""A population: the synthetic images of one iteration, with what their generator remembers."""
+"""A population: the synthetic images of one iteration, with what their generator remembers.
 
-from collections.abc import Sequence
+`Population` holds a block of one in memory; `StoredPopulation` is a whole one on disk, of which
+only the rows that are asked for are read.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.files import read_arrays, write_arrays
+from workflow_scripts.files import write_rows
+from workflow_scripts.shards import Shards
 
 STATE = "state."
 
@@ -37,28 +43,53 @@ class Population:
         state = {name: values[rows] for name, values in self.state.items()}
         return Population(self.images[rows], self.labels[rows], state)
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As stored: `images`, `labels` and `state.*`."""
+        state = {STATE + name: values for name, values in self.state.items()}
+        return {"images": self.images, "labels": self.labels, **state}
+
+
+def population_of(arrays: Mapping[str, np.ndarray]) -> Population:
+    """The population of stored arrays."""
+    state = {
+        name.removeprefix(STATE): values
+        for name, values in arrays.items()
+        if name.startswith(STATE)
+    }
+    return Population(arrays["images"], arrays["labels"], state)
+
 
 def concatenate(parts: Sequence[Population]) -> Population:
     """One population from several with the same kind of state."""
-    return Population(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        {name: np.concatenate([part.state[name] for part in parts]) for name in parts[0].state},
+    return population_of(
+        {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
     )
 
 
-def save_population(path: str | Path, population: Population) -> None:
-    """Write a population as safetensors: `images`, `labels` and `state.*`."""
-    state = {STATE + name: values for name, values in population.state.items()}
-    write_arrays(path, {"images": population.images, "labels": population.labels, **state})
+def save_population(path: str | Path, blocks: Iterable[Population], rows: int) -> None:
+    """Write a population of `rows` samples, block by block, as safetensors."""
+    write_rows(path, (block.arrays for block in blocks), rows)
 
 
-def load_population(*paths: str | Path) -> Population:
-    """Read a population from its shards, in the order given."""
-    parts = []
-    for path in paths:
-        arrays = read_arrays(path)
-        images, labels = arrays.pop("images"), arrays.pop("labels")
-        state = {name.removeprefix(STATE): values for name, values in arrays.items()}
-        parts.append(Population(images, labels, state))
-    return concatenate(parts)
+class StoredPopulation:
+    """A population in files, one for each shard, in the order given."""
+
+    def __init__(self, *paths: str | Path):
+        self.shards = Shards(*paths)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 [N]"""
+        return self.shards["labels"]
+
+    def take(self, rows: np.ndarray | slice) -> Population:
+        """The samples at `rows`, in that order, read into memory."""
+        return population_of(self.shards.take(rows))
+
+    def blocks(self, rows: np.ndarray | None = None) -> Iterator[Population]:
+        """The samples at `rows` (all of them by default), some thousand at a time."""
+        return map(population_of, self.shards.blocks(rows))

@@ -1,130 +1,205 @@
 """The text simulator of Sim-PE (arXiv 2502.05505): images of rendered characters.
 
-RANDOM draws font, size, rotation, stroke width and shift uniformly from their ranges; VARIATION
-moves each of them by a bounded random step. What a sample was drawn with travels with it as state,
-so a variation starts from its parent's parameters, not from its pixels.
+RANDOM draws text, font, size, rotation, stroke width, shift and colours uniformly from their
+ranges; VARIATION draws text and font anew with some probability and moves the others by a bounded
+random step. What a sample was drawn with travels with it as state, so a variation starts from its
+parent's parameters, not from its pixels.
+
+Pictures are drawn from the outlines of the characters: see `generators.outlines`.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from itertools import chain
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from workflow_scripts.generators.fonts import FontProblem, find_fonts
+from workflow_scripts.generators.fonts import find_fonts, font_files
+from workflow_scripts.generators.outlines import Pen
 from workflow_scripts.generators.population import Population
+from workflow_scripts.problems import Problem
 
-PARAMETERS = ("font", "size", "rotation", "stroke", "shift_x", "shift_y")
+# Drawn anew with a probability; every other parameter moves by steps.
+REDRAWN = ("font", "text")
+COLOURS = ("foreground", "background")
+# The degree of a parameter that is not called like it.
+DEGREES = {
+    "shift_x": "shift",
+    "shift_y": "shift",
+    "foreground": "colour",
+    "background": "colour",
+}
+# How many levels (of 255) some pixel must differ from the background: an eighth of full ink.
+INK = 32
+# RANDOM gives up after so many pictures without ink.
+ATTEMPTS = 100
+
+
+class TextProblem(Problem):
+    """A class without texts, or a text that leaves no ink; the message names it."""
 
 
 class TextSimulator:
-    """White characters on black, drawn on a canvas and reduced to the image size.
+    """Text in the middle of a plain ground.
+
+    Sizes, strokes and shifts are in pixels of a canvas of `image_size * supersampling` a side: as
+    if the text were drawn there and reduced to the image size.
 
     Parameters
     ----------
-    texts : sequence of str
-        What to draw for each label.
-    image_size : int
-        Height and width of the images, in pixels.
-    supersampling : int
-        The canvas has `image_size * supersampling` pixels a side; sizes, strokes and shifts are in
-        canvas pixels. Reduction averages squares, as in the scanning of small bitmaps.
-    fonts : str
-        `matplotlib` or a folder of font files.
-    size, stroke : (int, int)
-        Smallest and largest font size and stroke width.
-    rotation, shift : int
-        Largest rotation (degrees) and shift (canvas pixels) to either side.
+    classes : sequence of str
+        The class of every label.
+    settings : mapping
+        A text entry of generators.yaml, with all its keys (`TextGenerator`).
+
+    Raises
+    ------
+    FontProblem
+        If there is no font that can draw all the texts.
+    TextProblem
+        If a class has no texts.
     """
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        image_size: int,
-        supersampling: int,
-        fonts: str,
-        size: tuple[int, int],
-        rotation: int,
-        stroke: tuple[int, int],
-        shift: int,
-    ):
-        self.texts = tuple(texts)
-        self.image_size = image_size
-        self.supersampling = supersampling
-        self.fonts = find_fonts(fonts, self.texts)
-        # The feasible range of each parameter, both ends included.
+    def __init__(self, classes: Sequence[str], settings: Mapping):
+        lists = _texts_of(classes, settings["texts"])
+        self.texts = tuple(dict.fromkeys(chain(*lists)))
+        self.fonts = find_fonts(settings["fonts"], self.texts)
+        left_out = sorted({*font_files(settings["fonts"])} - {*self.fonts})
+        if left_out:
+            names = ", ".join(file.name for file in left_out)
+            print(f"fonts left out, because they cannot draw all of the texts: {names}")
+        # texts[text_ids[label, text]] is drawn; a label has `choices[label]` of them.
+        self.choices = np.array([len(texts) for texts in lists])
+        self.text_ids = np.zeros((len(lists), self.choices.max(initial=0)), dtype=np.int64)
+        ids = {text: i for i, text in enumerate(self.texts)}
+        for label, texts in enumerate(lists):
+            self.text_ids[label, : len(texts)] = [ids[text] for text in texts]
+
+        self.image_size = settings["image_size"]
+        self.channels = settings["channels"]
+        self.supersampling = settings["supersampling"]
+        rotation, shift = settings["rotation"], settings["shift"]
+        # The feasible range of each parameter but the text, both ends included.
         self.ranges = {
             "font": (0, len(self.fonts) - 1),
-            "size": tuple(size),
+            "size": tuple(settings["size"]),
             "rotation": (-rotation, rotation),
-            "stroke": tuple(stroke),
+            "stroke": tuple(settings["stroke"]),
             "shift_x": (-shift, shift),
             "shift_y": (-shift, shift),
+            "foreground": tuple(settings["foreground"]),
+            "background": tuple(settings["background"]),
         }
+        self._pen = Pen(self.fonts, self.image_size, longest=max(map(len, self.texts)))
 
     def random(self, labels: np.ndarray, rng: np.random.Generator) -> Population:
-        """RANDOM: one image per label (int64 [N]), parameters uniform over their ranges."""
-        state = {
-            name: rng.integers(low, high, size=len(labels), endpoint=True)
-            for name, (low, high) in self.ranges.items()
-        }
-        return self._render(labels, state)
+        """RANDOM: one image per label (int64 [N]), parameters uniform over their ranges.
+
+        A picture without ink is drawn again with other parameters.
+
+        Raises
+        ------
+        TextProblem
+            If a text still has no ink after many attempts.
+        """
+        population = self._render(labels, self._uniform(labels, rng))
+        for _ in range(ATTEMPTS):
+            blank = _blank(population)
+            if not len(blank):
+                return population
+            again = population.labels[blank]
+            _put(population, blank, self._render(again, self._uniform(again, rng)))
+        label, text = population.labels[blank[0]], population.state["text"][blank[0]]
+        raise TextProblem(
+            f"text {self.texts[self.text_ids[label, text]]!r}: {ATTEMPTS} pictures without ink; "
+            f"allowed: sizes for a canvas of {self.image_size * self.supersampling} pixels, and "
+            f"colours that differ by {INK} levels"
+        )
 
     def vary(
         self, population: Population, degree: Mapping[str, float], rng: np.random.Generator
     ) -> Population:
         """VARIATION: one image per sample, each parameter a bounded step away from its parent's.
 
+        A sample whose picture would have no ink stays as its parent.
+
         Parameters
         ----------
         degree : mapping
-            `font`: the probability that the font is drawn anew. `size`, `rotation`, `stroke`,
-            `shift`: the largest step, in the parameter's unit. Larger is a stronger variation; 0
-            keeps the parent's value.
+            `font`, `text`: the probability that it is drawn anew. `size`, `rotation`, `stroke`,
+            `shift`, `colour`: the largest step, in the parameter's unit. Larger is a stronger
+            variation; 0 keeps the parent's value. `text` and `colour` may be absent.
         """
-        n = len(population)
+        degree = {"text": 0, "colour": 0, **degree}
         state = {}
-        for name, (low, high) in self.ranges.items():
-            parent = population.state[name]
-            if name == "font":
-                drawn = rng.integers(low, high, size=n, endpoint=True)
-                state[name] = np.where(rng.random(n) < degree["font"], drawn, parent)
+        for name, (low, high) in self._ranges(population.labels).items():
+            parent, reach = population.state[name], degree[DEGREES.get(name, name)]
+            if name in REDRAWN:
+                drawn = rng.integers(low, high, size=parent.shape, endpoint=True)
+                state[name] = np.where(rng.random(len(parent)) < reach, drawn, parent)
             else:
-                reach = int(degree[name.removesuffix("_x").removesuffix("_y")])
-                step = rng.integers(-reach, reach, size=n, endpoint=True)
+                step = rng.integers(-int(reach), int(reach), size=parent.shape, endpoint=True)
                 state[name] = np.clip(parent + step, low, high)
-        return self._render(population.labels, state)
+        varied = self._render(population.labels, state)
+        blank = _blank(varied)
+        _put(varied, blank, population.take(blank))
+        return varied
+
+    def _ranges(self, labels: np.ndarray) -> dict:
+        # The text comes last: what is drawn before does not depend on whether there is a choice.
+        return {**self.ranges, "text": (0, self.choices[labels] - 1)}
+
+    def _uniform(self, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        n = len(labels)
+        return {
+            name: rng.integers(
+                low, high, size=(n, self.channels) if name in COLOURS else n, endpoint=True
+            )
+            for name, (low, high) in self._ranges(labels).items()
+        }
 
     def _render(self, labels: np.ndarray, state: dict[str, np.ndarray]) -> Population:
-        images = np.empty((len(labels), self.image_size, self.image_size, 1), dtype=np.uint8)
-        columns = [state[name].tolist() for name in PARAMETERS]
-        for row, (label, *parameters) in enumerate(zip(labels.tolist(), *columns, strict=True)):
-            images[row, :, :, 0] = self._draw(label, *parameters)
-        return Population(images, np.asarray(labels, dtype=np.int64), state)
-
-    def _draw(
-        self, label: int, font: int, size: int, rotation: int, stroke: int, dx: int, dy: int
-    ) -> np.ndarray:
-        canvas = self.image_size * self.supersampling
-        upright = _upright(str(self.fonts[font]), size, stroke, self.texts[label], canvas)
-        turned = upright.rotate(rotation, resample=Image.Resampling.BILINEAR, translate=(dx, dy))
-        return np.asarray(turned.reduce(self.supersampling))
+        labels = np.asarray(labels, dtype=np.int64)
+        texts = [self.texts[i] for i in self.text_ids[labels, state["text"]].tolist()]
+        size, stroke, x, y = (
+            (state[name] / self.supersampling).tolist()
+            for name in ("size", "stroke", "shift_x", "shift_y")
+        )
+        font, rotation = state["font"].tolist(), state["rotation"].tolist()
+        coverage = self._pen.draw(texts, font, size, stroke, rotation, x, y)
+        images = _coloured(coverage, *(state[name] for name in COLOURS))
+        return Population(images, labels, state)
 
 
-@lru_cache(maxsize=65536)
-def _upright(path: str, size: int, stroke: int, text: str, canvas: int) -> Image.Image:
-    """The text in the middle of a square canvas: the costly part of a render, shared by many."""
-    font = _font(path, size)
-    left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
-    image = Image.new("L", (canvas, canvas))
-    corner = ((canvas - right - left) / 2, (canvas - bottom - top) / 2)
-    ImageDraw.Draw(image).text(corner, text, fill=255, font=font, stroke_width=stroke)
-    if image.getbbox() is None:
-        # An empty picture under a label would be a wrong label.
-        raise FontProblem(f"{path}: drew nothing for {text!r} at size {size}")
-    return image
+def _texts_of(classes: Sequence[str], texts: Sequence | Mapping | None) -> list[Sequence[str]]:
+    """What may be drawn for each label."""
+    if texts is None:
+        return [(name,) for name in classes]
+    if not isinstance(texts, Mapping):
+        return [texts] * len(classes)
+    for name in classes:
+        if name not in texts:
+            raise TextProblem(f"texts: none for class {name!r}; found {', '.join(texts)}")
+    return [texts[name] for name in classes]
 
 
-@lru_cache(maxsize=4096)
-def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size)
+def _coloured(coverage: np.ndarray, foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Text over ground: coverage uint8 [N, H, W] and colours [N, C] to uint8 [N, H, W, C]."""
+    ink = coverage[..., None].astype(np.uint16)
+    foreground, background = (
+        colour.astype(np.uint16)[:, None, None] for colour in (foreground, background)
+    )
+    return ((foreground * ink + background * (255 - ink) + 127) // 255).astype(np.uint8)
+
+
+def _blank(population: Population) -> np.ndarray:
+    """Rows of the pictures without ink, which would be wrong under any label."""
+    images, ground = population.images, population.state["background"]
+    contrast = np.maximum(images.max(axis=(1, 2)) - ground, ground - images.min(axis=(1, 2)))
+    return np.flatnonzero(contrast.max(axis=1) < INK)
+
+
+def _put(population: Population, rows: np.ndarray, others: Population) -> None:
+    """Replace samples in place."""
+    population.images[rows] = others.images
+    for name, values in others.state.items():
+        population.state[name][rows] = values

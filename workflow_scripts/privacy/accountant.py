@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from workflow_scripts.privacy.closed_form import epsilon_of, noise_multiplier_of
+from workflow_scripts.privacy.closed_form import epsilon_of_mu, noise_multiplier_of
 from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.problems import Problem
 
@@ -84,17 +84,27 @@ def compose(events: Sequence[GaussianEvent], delta: float, scale: float = 1.0) -
     return Composition(float(accountant.get_epsilon(delta)), delta, grid)
 
 
-def calibrate(epsilon: float, delta: float, iterations: int) -> tuple[float, Composition]:
-    """The noise multiplier for T unit-sensitivity Gaussian releases within (ε, δ), verified.
+def calibrate(
+    epsilon: float, delta: float, iterations: int, others: Sequence[GaussianEvent] = ()
+) -> tuple[float, Composition]:
+    """The noise multiplier for T Gaussian releases within (ε, δ), verified.
+
+    `others` are further releases of the run whose noise is given.
 
     Returns
     -------
     (float, Composition)
-        σ, and what the accountant says of it: at most ε × (1 + `TOLERANCE`).
+        σ, and what the accountant says of all releases: at most ε × (1 + `TOLERANCE`).
     """
-    noise_multiplier = noise_multiplier_of(epsilon, delta, iterations)
+    given = [event.noise_multiplier for event in others]
+    noise_multiplier = noise_multiplier_of(epsilon, delta, iterations, given)
+    if noise_multiplier is None:
+        raise CalibrationFailed(
+            f"releases with noise {given} alone cost more than ε = {epsilon:g}, δ = {delta:g}; "
+            "allowed: more noise on them, or a larger ε"
+        )
     for _ in range(ATTEMPTS):
-        events = [GaussianEvent(noise_multiplier, 1.0)] * iterations
+        events = [*others, *[GaussianEvent(noise_multiplier, 1.0)] * iterations]
         composition = compose(events, delta, scale=epsilon)
         if composition.epsilon <= epsilon * (1 + TOLERANCE):
             return noise_multiplier, composition
@@ -117,21 +127,25 @@ def check_budget(composition: Composition, epsilon: float) -> None:
         )
 
 
-def check_ledgers(ledgers: Sequence[dict], iterations: int) -> None:
-    """Refuse ledgers that are not one for each iteration t = 1 … T, each of its own release."""
-    found = [ledger["iteration"] for ledger in ledgers]
-    if found != list(range(1, iterations + 1)):
-        raise LedgerProblem(f"ledgers of iterations {found}; allowed: 1 to {iterations}, in order")
-    if len({ledger["release_id"] for ledger in ledgers}) < iterations:
-        raise LedgerProblem("two iterations name the same release; each draws its own noise")
+def check_ledgers(ledgers: Sequence[dict], expected: Sequence[Sequence]) -> None:
+    """Refuse ledgers that are not the (mechanism, iteration) of the run, each of its own release.
+
+    Iterations count from 1; a mechanism outside of them has iteration 0.
+    """
+    found = [[ledger["mechanism"], ledger["iteration"]] for ledger in ledgers]
+    if found != [list(release) for release in expected]:
+        raise LedgerProblem(f"ledgers of {_listed(found)}; allowed: {_listed(expected)}, in order")
+    if len({ledger["release_id"] for ledger in ledgers}) < len(expected):
+        raise LedgerProblem("two ledgers name the same release; each draws its own noise")
 
 
-def closed_form(events: Sequence[GaussianEvent], delta: float) -> float | None:
-    """ε of equal Gaussian events by the closed form, an independent check; None if they differ."""
-    multipliers = {event.noise_multiplier for event in events}
-    if len(multipliers) != 1:
-        return None
-    return epsilon_of(multipliers.pop(), len(events), delta)
+def _listed(releases: Sequence[Sequence]) -> str:
+    return ", ".join(f"{mechanism} {iteration}" for mechanism, iteration in releases) or "nothing"
+
+
+def closed_form(events: Sequence[GaussianEvent], delta: float) -> float:
+    """ε of Gaussian events by the closed form, an independent check."""
+    return epsilon_of_mu(math.sqrt(math.fsum(e.noise_multiplier**-2 for e in events)), delta)
 
 
 def statement(

@@ -10,6 +10,7 @@ Everything is evaluated in log space, so that neither a tiny δ nor a large ε o
 """
 
 import math
+from collections.abc import Sequence
 
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
@@ -23,9 +24,8 @@ def log_delta_of(epsilon: float, mu: float) -> float:
     return upper + math.log(max(-math.expm1(lower - upper), 5e-324))
 
 
-def epsilon_of(noise_multiplier: float, iterations: int, delta: float) -> float:
-    """ε of `iterations` adaptive Gaussian releases with this noise multiplier, at δ."""
-    mu = math.sqrt(iterations) / noise_multiplier
+def epsilon_of_mu(mu: float, delta: float) -> float:
+    """ε of a Gaussian release with μ = sensitivity / standard deviation, at δ."""
     target = math.log(delta)
     if log_delta_of(0.0, mu) <= target:
         return 0.0
@@ -35,8 +35,8 @@ def epsilon_of(noise_multiplier: float, iterations: int, delta: float) -> float:
     return brentq(lambda epsilon: log_delta_of(epsilon, mu) - target, 0.0, upper, xtol=1e-12)
 
 
-def noise_multiplier_of(epsilon: float, delta: float, iterations: int) -> float:
-    """The least σ for which `iterations` Gaussian releases are (ε, δ)-DP, by the closed form.
+def mu_of(epsilon: float, delta: float) -> float:
+    """The largest μ for which a Gaussian release is (ε, δ)-DP.
 
     Parameters
     ----------
@@ -44,15 +44,11 @@ def noise_multiplier_of(epsilon: float, delta: float, iterations: int) -> float:
         Positive and finite.
     delta : float
         Between 0 and 1, both excluded.
-    iterations : int
-        At least 1.
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"epsilon must be a positive number, found {epsilon}")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be between 0 and 1, found {delta}")
-    if iterations < 1:
-        raise ValueError(f"iterations must be at least 1, found {iterations}")
     target = math.log(delta)
 
     def excess(log_mu: float) -> float:
@@ -63,4 +59,35 @@ def noise_multiplier_of(epsilon: float, delta: float, iterations: int) -> float:
         low -= 1
     while excess(high) < 0:
         high += 1
-    return math.sqrt(iterations) / math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14))
+    return math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14))
+
+
+def epsilon_of(noise_multiplier: float, iterations: int, delta: float) -> float:
+    """ε of `iterations` adaptive Gaussian releases with this noise multiplier, at δ."""
+    return epsilon_of_mu(math.sqrt(iterations) / noise_multiplier, delta)
+
+
+def noise_multiplier_of(
+    epsilon: float, delta: float, iterations: int, others: Sequence[float] = ()
+) -> float | None:
+    """The least σ for which Gaussian releases are (ε, δ)-DP together, by the closed form.
+
+    Parameters
+    ----------
+    epsilon, delta : float
+        As in `mu_of`.
+    iterations : int
+        How many releases have the noise multiplier σ; at least 1.
+    others : sequence of float
+        Noise multipliers of further releases, which are given.
+
+    Returns
+    -------
+    float or None
+        None if the others alone exceed the budget.
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, found {iterations}")
+    # Gaussian releases compose by their squares (arXiv 1905.02383, cor. 3.3).
+    left = mu_of(epsilon, delta) ** 2 - math.fsum(1 / other**2 for other in others)
+    return math.sqrt(iterations / left) if left > 0 else None

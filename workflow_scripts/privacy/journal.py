@@ -41,6 +41,19 @@ class Release:
     release_id: str
     replayed: bool
 
+    def ledger(self, mechanism: str, iteration: int, noise_source: str) -> dict:
+        """What the release's ledger file says: what was executed, and so what is charged.
+
+        `iteration` is 0 for a mechanism outside the iterations.
+        """
+        return {
+            "mechanism": mechanism,
+            "iteration": iteration,
+            "event": asdict(self.event),
+            "noise_source": noise_source,
+            "release_id": self.release_id,
+        }
+
 
 def release_once(
     entry: str | Path,

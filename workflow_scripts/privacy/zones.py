@@ -25,7 +25,7 @@ ZONES = {
 }
 
 # Rules that read the sensitive zone and release something noisy, with a ledger.
-MECHANISMS = frozenset({"vote"})
+MECHANISMS = frozenset({"count_classes", "vote"})
 # Rules that measure against sensitive data and write into the evaluation zone alone.
 EVALUATIONS = frozenset(
     {
@@ -36,9 +36,13 @@ EVALUATIONS = frozenset(
         "evaluate_real_fidelity",
     }
 )
-# Rules that stay inside the sensitive zone, and the one that also reads the original files.
-PREPARATIONS = frozenset({"prepare_sensitive", "embed_sensitive"})
-SOURCE_READER = "prepare_sensitive"
+# Rules that stay inside the sensitive zone.
+PREPARATIONS = frozenset({"fetch_sensitive", "prepare_sensitive", "embed_sensitive"})
+# Rules that read files from outside the zones: the private ones, and what the catalogue calls
+# public.
+SOURCE_READERS = frozenset(
+    {"prepare_sensitive", "prepare_public", "fetch_encoder", "fetch_generator"}
+)
 # Rules that turn metrics into tables: the only readers of the evaluation zone.
 REPORTS = frozenset({"collect_metrics", "collect_iterations"})
 
@@ -154,8 +158,11 @@ def check_rule(
         refuse("reads the evaluation zone; only reports may be made from metrics")
     if "report" in read and not written <= {"report"}:
         refuse("reads a report, which is made from metrics; only other reports may")
-    if "source" in read and name != SOURCE_READER:
-        refuse(f"reads files outside the zones; only {SOURCE_READER} may, as they can be private")
+    if "source" in read and name not in SOURCE_READERS:
+        readers = ", ".join(sorted(SOURCE_READERS))
+        refuse(f"reads files outside the zones; only {readers} may, as they can be private")
+    if "source" in read and name not in PREPARATIONS and written != {"public"}:
+        refuse(f"reads public files from outside the zones, so it must write to {ZONES['public']}")
     if name in PREPARATIONS and (written | recorded) != {"sensitive"}:
         refuse("prepares sensitive data, so it must write (log and benchmark too) only there")
     if "sensitive" not in read:

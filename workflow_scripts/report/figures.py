@@ -1,4 +1,4 @@
-"""Figures of the report: accuracy by iteration, accuracy by ε, grids of released samples.
+"""Figures of the report: metrics by iteration, accuracy by ε, grids of released samples.
 
 Every function returns a Matplotlib ``Figure`` drawn by Agg, under Matplotlib's own defaults and
 fonts rather than the user's, so that equal data gives equal bytes. Colours are those of Okabe and
@@ -56,7 +56,7 @@ _STYLE = {
 }
 
 
-def accuracy_by_iteration(iterations: pd.DataFrame, metric: str) -> Figure:
+def by_iteration(iterations: pd.DataFrame, metric: str) -> Figure:
     """Draw a metric of the population over the iterations of Private Evolution.
 
     Parameters
@@ -110,6 +110,34 @@ def accuracy_by_iteration(iterations: pd.DataFrame, metric: str) -> Figure:
         ]
         figure.legend(handles=handles, loc="outside right upper")
     return figure
+
+
+def diagnostics_by_iteration(diagnostics: pd.DataFrame) -> Figure:
+    """Draw how much of the noisy votes is signal, and how many parents carry it.
+
+    Parameters
+    ----------
+    diagnostics : DataFrame
+        dataset, method, epsilon (float), seed, iteration, and the columns that
+        `evolution.diagnostics.diagnose` returns.
+
+    Returns
+    -------
+    Figure
+        For each data set, the share of the surviving mass that noise alone does not explain, and
+        the effective number of parents as a share of the candidates.
+    """
+    shares = {
+        "signal": 1 - diagnostics["spurious_mass"] / diagnostics["surviving_mass"],
+        "effective parents": diagnostics["effective_parents"] / diagnostics["candidates"],
+    }
+    rows = [
+        diagnostics.assign(
+            dataset=diagnostics["dataset"] + f": {name}", metric="share", value=share.clip(0, 1)
+        )
+        for name, share in shares.items()
+    ]
+    return by_iteration(pd.concat(rows), "share")
 
 
 def accuracy_by_epsilon(table: pd.DataFrame, metric: str) -> Figure:

@@ -102,6 +102,13 @@ def figure_of(path: str, classifier: str | None) -> dict:
             f"{accuracy} trained on releases. Mean over seeds; bars: one standard deviation. "
             "Horizontal lines have no budget: ε = 0 (dotted) and ε = ∞ (dashed)."
         )
+    elif name == "diagnostics":
+        title = "Signal and noise of the votes"
+        caption = (
+            "From the noisy votes alone. Signal: the share of the votes above the threshold that "
+            "noise alone would not be expected to leave. Effective parents: (Σh)² / Σh² of the "
+            "clipped votes h, as a share of the candidates."
+        )
     else:
         # The name ends with the twelve hex digits of the data set's key.
         title = f"Samples: {re.sub('~[0-9a-f]{12}$', '', name.removeprefix('samples_'))}"

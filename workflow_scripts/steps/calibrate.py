@@ -4,12 +4,19 @@ from pathlib import Path
 
 from workflow_scripts.files import write_json
 from workflow_scripts.privacy.accountant import calibrate
+from workflow_scripts.privacy.budget import KEYS
+from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.step import Job, run
 
 
 def calibrate_run(job: Job) -> None:
-    budget = {name: job.settings[name] for name in ("epsilon", "delta", "iterations")}
-    noise_multiplier, verified = calibrate(**budget)
+    budget = {name: job.settings[name] for name in KEYS}
+    noise_multiplier, verified = calibrate(
+        budget["epsilon"],
+        budget["delta"],
+        budget["iterations"],
+        [GaussianEvent(given, 1.0) for given in budget["class_count_noise"]],
+    )
     # The method's directory is shared by its runs: results/runs/<dataset>/<method>
     job.claim(Path(job.output.budget).parents[2])
     write_json(

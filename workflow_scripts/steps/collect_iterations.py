@@ -13,7 +13,7 @@ def collect_iterations(job: Job) -> None:
         {**row, "iteration": t, "metric": metric, "value": value}
         for row in job.settings["rows"]
         for metric, values in read_json(row["file"]).items()
-        for t, value in enumerate(values)
+        for t, value in values.items()
     ]
     write_text(job.output.iterations, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
 

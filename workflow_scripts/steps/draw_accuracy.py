@@ -11,7 +11,7 @@ def draw_accuracy(job: Job) -> None:
     iterations, summary = (
         pd.read_csv(path, dtype=table.TEXT) for path in (job.input.iterations, job.input.table)
     )
-    figures.save(figures.accuracy_by_iteration(iterations, metric), job.output.by_iteration)
+    figures.save(figures.by_iteration(iterations, metric), job.output.by_iteration)
     figures.save(figures.accuracy_by_epsilon(summary, metric), job.output.by_epsilon)
 
 

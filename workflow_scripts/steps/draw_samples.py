@@ -2,19 +2,25 @@
 
 import numpy as np
 
-from workflow_scripts.generators.population import load_population
+from workflow_scripts.generators.population import StoredPopulation
 from workflow_scripts.report import figures
+from workflow_scripts.resizing import fit
 from workflow_scripts.step import Job, run
 
 
 def draw_samples(job: Job) -> None:
     labels, classes, files = job.settings["rows"], job.settings["classes"], job.input.populations
+    image = job.settings["image"]
     shards = len(files) // len(labels)
     rows = []
     for i, label in enumerate(labels):
-        population = load_population(*files[i * shards : (i + 1) * shards])
-        first = [np.flatnonzero(population.labels == c)[0] for c in range(len(classes))]
-        rows.append((label, population.images[first]))
+        population = StoredPopulation(*files[i * shards : (i + 1) * shards])
+        # A joint histogram can lose a class, which is then an empty picture.
+        first = [np.flatnonzero(population.labels == c)[:1] for c in range(len(classes))]
+        images = np.zeros((len(classes), image["size"], image["size"], image["channels"]), np.uint8)
+        for c, found in enumerate(first):
+            images[c : c + len(found)] = fit(population.take(found).images, **image)
+        rows.append((label, images))
     figures.save(figures.sample_grid(rows, classes), job.output.figure)
 
 

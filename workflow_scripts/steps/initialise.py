@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.evolution.blocks import blocks_of, initialise
+from workflow_scripts.evolution.blocks import blocks_of, initialise, rows_of
 from workflow_scripts.generators import open_generator
 from workflow_scripts.generators.population import save_population
 from workflow_scripts.step import Job, run
@@ -14,14 +14,17 @@ def initialise_shard(job: Job) -> None:
     settings = job.settings
     counts = settings["samples_per_class"]
     labels = np.repeat(np.arange(len(counts)), counts)
+    population = Path(job.output.population)
     generator = open_generator(
-        settings["generator"], settings["classes"], job.input.get("pipeline")
+        settings["generator"], settings["classes"], job.input.model, population.parent / "answers"
     )
     blocks = blocks_of(len(labels), settings["block_size"], job.wildcards.scatteritem)
-    job.claim(Path(job.output.population).parents[2])
-    save_population(
-        job.output.population, initialise(generator, labels, blocks, settings["identity"])
+    job.claim(population.parents[2])
+    members = initialise(
+        generator, labels, settings["fold"], settings["degree"], blocks, settings["identity"]
     )
+    rows = rows_of(blocks, 1 + settings["fold"])
+    save_population(population, members, rows.stop - rows.start)
 
 
 if __name__ == "__main__":

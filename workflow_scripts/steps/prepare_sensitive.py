@@ -1,11 +1,13 @@
 """Read a sensitive data set, compare it with its declaration, split it and store it."""
 
-from workflow_scripts.data.datasets import (
+from workflow_scripts.data.form import Form
+from workflow_scripts.data.labelled import (
     DatasetProblem,
     check_declared,
-    load_source,
+    hold_out,
     split_stratified,
 )
+from workflow_scripts.data.sources import load_split
 from workflow_scripts.files import write_arrays
 from workflow_scripts.step import Job, run
 
@@ -13,14 +15,18 @@ from workflow_scripts.step import Job, run
 def prepare_sensitive(job: Job) -> None:
     declared = job.settings
     outputs = [job.open(path) for path in (job.output.train, job.output.test)]
-    source, classes, split = declared["source"], declared["classes"], declared["split"]
-    train = load_source(source, "path", classes)
+    classes, split, held = declared["classes"], declared["split"], declared["hold_out"]
+    form = Form(**declared["image"], resize=declared["resize"])
+    source = declared["source"], declared["files"]
+    train = load_split(*source, "train", classes, form)
     if split:
         # Labels are checked first: the split is stratified by them.
         check_declared(train, **declared["image"], classes=classes)
         train, test = split_stratified(train, split["test_fraction"], split["seed"])
     else:
-        test = load_source(source, "test_path", classes)
+        test = load_split(*source, "test", classes, form)
+    if held:
+        train = hold_out(train, held["size"], held["seed"])
     for part in (train, test):
         check_declared(part, **declared["image"], classes=classes)
     if len(train) != declared["train_size"]:

@@ -1,16 +1,21 @@
 """Publish a run's last population: images and labels, once its privacy statement is there."""
 
-from workflow_scripts.files import read_json, write_arrays
-from workflow_scripts.generators.population import load_population
+from workflow_scripts.files import read_json, write_rows
+from workflow_scripts.generators.population import StoredPopulation
+from workflow_scripts.resizing import fit
 from workflow_scripts.step import Job, run
 
 
 def release(job: Job) -> None:
     statement = read_json(job.input.privacy)
-    population = load_population(*job.input.population)
+    population = StoredPopulation(*job.input.population)
+    # A generator may make images of another shape than the sensitive data set has.
+    images = (
+        {"images": fit(block.images, **job.settings["image"]), "labels": block.labels}
+        for block in population.blocks()
+    )
     metadata = {name: statement[name] for name in ("epsilon", "delta", "noise_source")}
-    arrays = {"images": population.images, "labels": population.labels}
-    write_arrays(job.output.release, arrays, metadata)
+    write_rows(job.output.release, images, len(population), metadata)
 
 
 if __name__ == "__main__":

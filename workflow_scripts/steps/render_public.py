@@ -6,8 +6,9 @@ import numpy as np
 
 from workflow_scripts.files import write_arrays
 from workflow_scripts.generators import open_generator
-from workflow_scripts.plan import divide
+from workflow_scripts.proportions import divide
 from workflow_scripts.randomness import rng_of
+from workflow_scripts.resizing import fit
 from workflow_scripts.step import Job, run
 
 
@@ -18,7 +19,8 @@ def render_public(job: Job) -> None:
     labels = np.repeat(np.arange(len(classes)), counts)
     rendered = simulator.random(labels, rng_of(*job.settings["identity"], "render"))
     job.claim(Path(job.output.images).parent)
-    write_arrays(job.output.images, {"images": rendered.images, "labels": rendered.labels})
+    arrays = {"images": fit(rendered.images, **job.settings["image"]), "labels": rendered.labels}
+    write_arrays(job.output.images, arrays, {"classes": classes})
 
 
 if __name__ == "__main__":

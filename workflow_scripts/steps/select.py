@@ -1,8 +1,10 @@
-"""The parents of the next population, chosen by their noisy votes."""
+"""The parents of the next population, chosen by their noisy votes, and what those votes say."""
 
-from workflow_scripts.evolution.selection import select_parents, threshold_in_votes
-from workflow_scripts.files import read_arrays, read_json
-from workflow_scripts.generators.population import load_population, save_population
+from workflow_scripts.evolution.class_counts import sizes_of
+from workflow_scripts.evolution.diagnostics import diagnose
+from workflow_scripts.evolution.selection import ballots, select_parents, threshold_in_votes
+from workflow_scripts.files import read_arrays, read_json, write_json
+from workflow_scripts.generators.population import StoredPopulation, save_population
 from workflow_scripts.randomness import rng_of
 from workflow_scripts.step import Job, run
 
@@ -10,15 +12,17 @@ from workflow_scripts.step import Job, run
 def select(job: Job) -> None:
     settings = job.settings
     released = read_arrays(job.input.votes)
+    votes, sizes = released["votes"], settings["selected"]
     sigma = read_json(job.input.budget)["noise_multiplier"]
-    parents = select_parents(
-        released["votes"],
-        released["labels"],
-        threshold_in_votes(settings["threshold"], sigma),
-        settings["selection"],
-        rng_of(*settings["identity"], "select"),
-    )
-    save_population(job.output.parents, load_population(*job.input.population).take(parents))
+    threshold = threshold_in_votes(settings["threshold"], sigma)
+    if counts := job.input.get("class_counts"):
+        sizes = sizes_of(read_arrays(counts)["counts"], sizes)
+    competing = ballots(released["labels"], sizes)
+    rng = rng_of(*settings["identity"], "select")
+    parents = select_parents(votes, competing, threshold, settings["selection"], rng)
+    population = StoredPopulation(*job.input.population)
+    save_population(job.output.parents, population.blocks(parents), len(parents))
+    write_json(job.output.diagnostics, diagnose(votes, competing, parents, threshold, sigma))
 
 
 if __name__ == "__main__":

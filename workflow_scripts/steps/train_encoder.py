@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from workflow_scripts.encoders.cnn import train_encoder
-from workflow_scripts.files import read_arrays
+from workflow_scripts.files import open_arrays
 from workflow_scripts.step import Job, run
 
 
 def train(job: Job) -> None:
-    data = read_arrays(job.input.images)
+    data = open_arrays(job.input.images)
     job.claim(Path(job.output.weights).parent)
     accuracy = train_encoder(
         job.output.weights,

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from workflow_scripts.files import read_arrays
+from workflow_scripts.files import open_arrays
 from workflow_scripts.generators.diffusion import train_diffusion
 from workflow_scripts.step import Job, run
 
 
 def train_generator(job: Job) -> None:
-    data = read_arrays(job.input.images)
+    data = open_arrays(job.input.images)
     job.claim(Path(job.output.pipeline).parent)
     train_diffusion(
         job.output.pipeline,

@@ -1,0 +1,1 @@
+"""Worked examples that the documentation prints in full."""

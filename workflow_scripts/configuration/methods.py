@@ -1,0 +1,137 @@
+"""methods.yaml: what is run, with every option of Private Evolution."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from workflow_scripts.configuration.model import Count, Index, Model, Name, NonNegative, Positive
+
+Schedule = NonNegative | tuple[NonNegative, ...]
+Variation = dict[str, Schedule]
+
+
+class Sigmas(Model):
+    """A threshold as a multiple of the noise's standard deviation."""
+
+    sigmas: NonNegative
+
+
+class Generated(Model):
+    """What every method that runs a generator says."""
+
+    class_names: dict[str, str] = {}
+
+
+class RandomMethod(Generated):
+    """RANDOM of a generator and nothing else (PE with T = 0): ε = 0."""
+
+    family: Literal["random"]
+    generator: Name
+    samples: Count
+    class_fractions: Literal["uniform"] | dict[str, Positive] = "uniform"
+
+
+class Phase(Model):
+    """Consecutive iterations with one generator; its schedules have one entry per iteration."""
+
+    generator: Name
+    iterations: Count
+    variation: Variation = {}
+
+
+class PEMethod(Generated):
+    """Private Evolution: see docs/methods.md for every key.
+
+    One generator throughout is written as `generator`, `iterations` and `variation`; several, one
+    after another, as `phases`.
+    """
+
+    family: Literal["pe"]
+    generator: Name | None = None
+    iterations: Count | None = None
+    variation: Variation | None = None
+    phases: tuple[Phase, ...] = ()
+    encoder: Name
+    samples: Count | Annotated[tuple[Count, ...], Field(min_length=2)]
+    initial_fold: Index = 0
+    initial_variation: dict[str, NonNegative] = {}
+    fold: Count = 1
+    keep_selected: bool = False
+    lookahead: Index
+    histogram: Literal["per-class", "joint"] = "per-class"
+    neighbours: Count = 1
+    metric: Literal["l2", "cosine", "inner-product"] = "l2"
+    threshold: NonNegative | Sigmas
+    selection: Literal["sample", "rank"] = "sample"
+    class_fractions: Literal["uniform", "noised"] | dict[str, Positive] = "uniform"
+    class_count_noise: Positive | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        single = (self.generator, self.iterations, self.variation)
+        if self.phases and any(value is not None for value in single):
+            raise ValueError("phases: give either phases, or generator, iterations and variation")
+        if not self.phases and None in single:
+            missing = ("generator", "iterations", "variation")[single.index(None)]
+            raise ValueError(f"{missing}: missing; a value is required here, or phases")
+        if isinstance(self.samples, tuple) and len(self.samples) != self.rounds + 1:
+            raise ValueError(
+                f"samples: found {len(self.samples)} entries; allowed: one number, or "
+                f"{self.rounds + 1} entries, for t = 0 … T (iterations: {self.rounds})"
+            )
+        if (self.class_fractions == "noised") != (self.class_count_noise is not None):
+            raise ValueError(
+                "class_count_noise: goes with class_fractions: noised, which needs it (the "
+                "standard deviation of the noise on every class's count)"
+            )
+        if self.histogram == "joint" and self.class_fractions == "noised":
+            raise ValueError("class_fractions: a joint histogram keeps no fractions; use uniform")
+        if self.initial_variation and not self.initial_fold:
+            raise ValueError("initial_variation: without effect while initial_fold is 0")
+        return self
+
+    @property
+    def schedule(self) -> tuple[Phase, ...]:
+        """The phases; one if there is one generator."""
+        return self.phases or (
+            Phase(generator=self.generator, iterations=self.iterations, variation=self.variation),
+        )
+
+    @property
+    def rounds(self) -> int:
+        """T, over all phases."""
+        return sum(phase.iterations for phase in self.schedule)
+
+    def phase_of(self, iteration: int) -> tuple[Phase, int]:
+        """The phase of iteration t = 1 … T, and which of its iterations (from 0) t is."""
+        place = iteration - 1
+        for phase in self.schedule:
+            if place < phase.iterations:
+                return phase, place
+            place -= phase.iterations
+        raise IndexError(f"iteration {iteration} of {self.rounds}")
+
+    def degree(self, iteration: int) -> dict[str, float]:
+        """The degree of VARIATION in iteration t = 1 … T."""
+        phase, place = self.phase_of(iteration)
+        return {
+            name: schedule[place] if isinstance(schedule, tuple) else schedule
+            for name, schedule in sorted(phase.variation.items())
+        }
+
+    def selected(self, iteration: int) -> int:
+        """n_t: how many are drawn (t = 0) or selected as parents (t = 1 … T)."""
+        return self.samples[iteration] if isinstance(self.samples, tuple) else self.samples
+
+    def copies(self, iteration: int) -> int:
+        """Members of population t for each that was drawn or selected."""
+        return 1 + self.initial_fold if iteration == 0 else self.fold + self.keep_selected
+
+
+class RealMethod(Model):
+    """The sensitive training set itself: an upper bracket for the evaluation, never released."""
+
+    family: Literal["real"]
+
+
+Method = Annotated[RandomMethod | PEMethod | RealMethod, Field(discriminator="family")]

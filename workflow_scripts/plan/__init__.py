@@ -1,0 +1,451 @@
+"""The plan: every run of an experiment, resolved and checked before the first job.
+
+Names are looked up in the catalogue, variants extended, overrides applied, schedules compared with
+T, classes and image shapes compared with the generator's. What cannot work is refused here, with
+the file and key at fault.
+"""
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.configuration import Configuration, ConfigurationProblem
+from workflow_scripts.configuration.methods import (
+    Method,
+    PEMethod,
+    Phase,
+    RandomMethod,
+    RealMethod,
+)
+from workflow_scripts.configuration.reading import validate
+from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
+from workflow_scripts.plan.runs import MethodStages, Run
+from workflow_scripts.proportions import divide
+from workflow_scripts.stages import VERSIONS, Stage
+
+
+class Plan:
+    """All runs of an experiment and the stages that they need.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    root : path
+        Paths in the catalogue are relative to it.
+
+    Raises
+    ------
+    ConfigurationProblem
+    """
+
+    def __init__(self, configuration: Configuration, root: str | Path = "."):
+        self.configuration = configuration
+        self.experiment = configuration.experiment
+        self.catalogue = Catalogue(configuration, root)
+        self.methods: dict[str, MethodStages] = {}
+        self._check_names()
+        self.runs = [
+            run
+            for dataset in self.experiment.datasets
+            for method in self.experiment.methods
+            for run in self._runs_of(dataset, method)
+        ]
+        self.classifiers = {
+            name: self._classifier(name) for name in self._named("classifiers", "evaluation")
+        }
+        self.fidelity = {
+            name: self._fidelity(name) for name in self._named("fidelity_encoders", "encoders")
+        }
+
+    def absent(self) -> list[str]:
+        """A line for every file or folder that the configuration names and that is not there."""
+        return [
+            f"{place}: found {path!r}; there is no such file or folder"
+            for place, path in self.catalogue.absent.items()
+        ]
+
+    # --- lookups by what stands in a path ---
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """Every stage by its label."""
+        found: dict[str, Stage] = {}
+        pending = [run.method for run in self.runs] + [run.dataset for run in self.runs]
+        pending += [*self.classifiers.values(), *self.fidelity.values()]
+        while pending:
+            stage = pending.pop()
+            if stage.label not in found:
+                found[stage.label] = stage
+                pending.extend(stage.parents)
+        return found
+
+    def labels(self, part: str, *kinds: str) -> list[str]:
+        """Labels of the stages of a catalogue file, of some of its kinds or all.
+
+        `part` is `dataset`, `encoder` or `generator`; a data set's kind is its source's.
+        """
+
+        def kind(entry: dict) -> str:
+            return entry.get("source", entry)["kind"]
+
+        return [
+            label
+            for label, stage in self.stages.items()
+            if part in stage.settings and (not kinds or kind(stage.settings[part]) in kinds)
+        ]
+
+    @cached_property
+    def _runs_by_identity(self) -> dict[str, Run]:
+        return {run.identity: run for run in self.runs}
+
+    def run(self, dataset: str, method: str, epsilon: str, seed: str | int) -> Run:
+        """The run with these labels, ε and seed."""
+        identity = f"{dataset}/{method}/eps{epsilon}/seed{seed}"
+        try:
+            return self._runs_by_identity[identity]
+        except KeyError:
+            raise ConfigurationProblem(
+                f"{self._source}: no run of this experiment is results/runs/{identity}"
+            ) from None
+
+    def delta(self, run: Run) -> float:
+        """δ of a run: the experiment's, or 1 / (N ln N) with N the declared, public train_size."""
+        n = self.catalogue.sensitive(run.dataset.name).train_size
+        return self.experiment.delta or 1 / (n * math.log(n))
+
+    def releases(self, run: Run) -> list[list]:
+        """The mechanism and iteration of everything that a run releases, in order."""
+        counts = [["count_classes", 0]] if run.counts_classes else []
+        return counts + [["vote", t] for t in range(1, run.iterations + 1)]
+
+    # --- where a run's populations lie ---
+
+    def population_folder(self, run: Run, t: int) -> str:
+        """Where the shards of a run's population after iteration t lie.
+
+        The initial population is public; the last one has no lookahead and a folder of its own.
+        """
+        if t == 0:
+            return f"{self._initial_folder(run)}/population"
+        if t == run.iterations:
+            return f"{run.directory}/final"
+        return f"{run.directory}/iter{t}/population"
+
+    def lookahead_folder(self, run: Run, t: int) -> str:
+        """Where the lookahead of a run's population after iteration t < T lies."""
+        if t == 0:
+            lookahead = self.methods[run.method.label].lookahead
+            return f"{self._initial_folder(run)}/lookahead/{lookahead.label}"
+        return f"{run.directory}/iter{t}/lookahead"
+
+    def _initial_folder(self, run: Run) -> str:
+        initial = self.methods[run.method.label].initial
+        return f"results/public/initial/{initial.label}/seed{run.seed}"
+
+    def shown_iterations(self, run: Run) -> list[int]:
+        """Iterations whose populations are measured and pictured: those kept, 0 and T."""
+        return [
+            t
+            for t in range(run.iterations + 1)
+            if t in (0, run.iterations) or self.experiment.keeps(t)
+        ]
+
+    def kept_iterations(self) -> tuple[list[int], list[int]]:
+        """The iterations t ≥ 1 whose populations stay on disk, and those whose do not."""
+        every = range(1, max((run.iterations for run in self.runs), default=0) + 1)
+        kept = [t for t in every if self.experiment.keeps(t)]
+        return kept, [t for t in every if t not in kept]
+
+    # --- the grid ---
+
+    def _runs_of(self, dataset: str, method: str) -> list[Run]:
+        merged, places = self._merged(dataset, method)
+        file = self.configuration.files["methods"]
+        try:
+            settings = validate(Method, merged, file, (method,))
+            return list(self._grid(dataset, method, settings))
+        except ConfigurationProblem as problem:
+            # A wrong value that an override brought in is the experiment's, not the catalogue's.
+            message = str(problem)
+            for key, place in places.items():
+                message = message.replace(f"{file}, {method}.{key}", place)
+            raise ConfigurationProblem(message) from None
+
+    def _grid(
+        self,
+        dataset_name: str,
+        method_name: str,
+        settings: RandomMethod | PEMethod | RealMethod,
+    ) -> Iterable[Run]:
+        dataset = self.catalogue.sensitive_stage(dataset_name)
+        if isinstance(settings, RealMethod):
+            method = Stage(method_name, {"family": "real"}, (dataset,))
+            epsilons = ["inf"]
+        elif isinstance(settings, RandomMethod):
+            stages = self._random(dataset_name, method_name, settings)
+            # What is released has the shape of the data set's images.
+            image = self.catalogue.sensitive(dataset_name).image
+            own = {"family": "random", "image": image.model_dump()}
+            method = Stage(method_name, own, (stages.initial,))
+            self.methods[method.label] = stages
+            epsilons = ["0"]
+        else:
+            stages = self._evolved(dataset_name, method_name, settings)
+            method = self._pe(method_name, settings, dataset, stages)
+            self.methods[method.label] = stages
+            epsilons = [f"{epsilon:g}" for epsilon in self.experiment.epsilons]
+            if not epsilons:
+                raise ConfigurationProblem(
+                    f"{self._source}, epsilons: found []; allowed: at least one ε, for "
+                    f"{method_name}"
+                )
+        for epsilon in epsilons:
+            for seed in self.experiment.seeds:
+                yield Run(dataset, method, settings, epsilon, seed)
+
+    def _merged(self, dataset: str, method: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """A method's settings, and for those that are overridden, where."""
+        merged, places = dict(self._extended(method)), {}
+        for target in (method, f"{dataset}/{method}"):
+            for key, value in self.experiment.overrides.get(target, {}).items():
+                merged[key], places[key] = value, f"{self._source}, overrides.{target}.{key}"
+        return merged, places
+
+    def _extended(self, name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+        """A method's entry on top of the one that it extends."""
+        methods, file = self.configuration.methods, self.configuration.files["methods"]
+        if name not in methods:
+            raise unknown(f"{file}, {seen[-1]}.extends", name, methods)
+        if name in seen:
+            raise ConfigurationProblem(
+                f"{file}, {name}.extends: found a circle, {' → '.join((*seen, name))}"
+            )
+        entry = dict(methods[name])
+        parent = entry.pop("extends", None)
+        return {**(self._extended(parent, (*seen, name)) if parent else {}), **entry}
+
+    def _check_names(self) -> None:
+        experiment = self.experiment
+        for method in experiment.methods:
+            if method not in self.configuration.methods:
+                raise unknown(f"{self._source}, methods", method, self.configuration.methods)
+        targets = [
+            *experiment.methods,
+            *(f"{d}/{m}" for d in experiment.datasets for m in experiment.methods),
+        ]
+        for target in experiment.overrides:
+            if target not in targets:
+                raise unknown(f"{self._source}, overrides", target, targets)
+
+    # --- methods ---
+
+    def _random(self, dataset_name: str, name: str, settings: RandomMethod) -> MethodStages:
+        where = self.catalogue.where("methods", name)
+        dataset = self.catalogue.sensitive(dataset_name)
+        self._check_classes(settings, dataset.classes, where)
+        generator, drawn = self._generator(settings.generator, settings, dataset, where)
+        fractions = self._fractions(settings.class_fractions, dataset.classes, where)
+        counts = self._counts(settings.samples, fractions, dataset.classes, where)
+        initial = self._initial(generator, drawn, counts, 0, {})
+        return MethodStages((generator,), {generator.label: drawn}, initial, fractions)
+
+    def _evolved(self, dataset_name: str, name: str, settings: PEMethod) -> MethodStages:
+        """The stages of Private Evolution, with all that can be checked beforehand."""
+        where = self.catalogue.where("methods", name)
+        dataset = self.catalogue.sensitive(dataset_name)
+        self._check_classes(settings, dataset.classes, where)
+        generators, drawn = [], {}
+        for i, phase in enumerate(settings.schedule):
+            place = f"{where}.phases.{i}" if settings.phases else where
+            generator, names = self._generator(phase.generator, settings, dataset, place)
+            drawn[generator.label] = names
+            self._check_variation(phase, generator, place)
+            if i and not self.configuration.generators[generator.name].adopts:
+                raise ConfigurationProblem(
+                    f"{place}.generator: found {generator.name!r}, which cannot continue from "
+                    "another generator's images; allowed: first of the phases, or a generator "
+                    "that makes variations of any image"
+                )
+            generators += [generator] * phase.iterations
+        declared = settings.class_fractions
+        fractions = self._fractions(
+            "uniform" if declared == "noised" else declared, dataset.classes, where
+        )
+        for t in range(settings.rounds + 1):
+            counts = self._counts(settings.selected(t), fractions, dataset.classes, where)
+            candidates = min(counts) * settings.copies(t)
+            if settings.histogram == "joint":
+                candidates = settings.selected(t) * settings.copies(t)
+            if t < settings.rounds and candidates < settings.neighbours:
+                raise ConfigurationProblem(
+                    f"{where}.neighbours: found {settings.neighbours}; allowed: at most "
+                    f"{candidates}, the candidates that compete in iteration {t + 1}"
+                )
+        first = generators[0]
+        initial = f"{where}.initial_variation"
+        wanted = "one number" if settings.initial_fold else None
+        self._check_degrees(settings.initial_variation, first, initial, wanted)
+        counts = self._counts(settings.selected(0), fractions, dataset.classes, where)
+        initial = self._initial(
+            first, drawn[first.label], counts, settings.initial_fold, settings.initial_variation
+        )
+        encoder = self.catalogue.encoder_stage(settings.encoder, f"{where}.encoder")
+        self.catalogue.check_encoder_shape(encoder, dataset.image, f"{where}.encoder")
+        own = {
+            "version": VERSIONS["look_ahead"],
+            "degree": settings.degree(1) if settings.lookahead else {},
+            "lookahead": settings.lookahead,
+            "image": dataset.image.model_dump(),
+        }
+        lookahead = self.catalogue.stage("lookahead", encoder.name, own, (initial, encoder))
+        return MethodStages((first, *generators), drawn, initial, fractions, encoder, lookahead)
+
+    def _pe(self, name: str, settings: PEMethod, dataset: Stage, stages: MethodStages) -> Stage:
+        # What the parents' keys already say is left out; the rest is the run's own.
+        generators = tuple(dict.fromkeys(stages.generators))
+        names = [generator.name for generator in generators]
+        own = settings.model_dump(
+            exclude={"generator", "iterations", "variation", "phases", "encoder", "lookahead"}
+        )
+        own |= {
+            "version": VERSIONS["pe"],
+            "phases": [
+                # Which of the parents; their keys say what they are.
+                {**phase.model_dump(), "generator": names.index(phase.generator)}
+                for phase in settings.schedule
+            ],
+            "delta": self.experiment.delta or "1/(N ln N)",
+            "train_size": self.catalogue.sensitive(dataset.name).train_size,
+            "noise_source": self.experiment.noise_source,
+        }
+        return Stage(name, own, (dataset, stages.initial, *generators, stages.lookahead))
+
+    def _generator(
+        self, name: str, settings: RandomMethod | PEMethod, dataset: Any, where: str
+    ) -> tuple[Stage, tuple[str, ...]]:
+        generator = self.catalogue.generator_stage(name, f"{where}.generator")
+        self.catalogue.check_shape(generator, dataset.image, f"{where}.generator")
+        drawn = self.catalogue.check_drawable(
+            generator, dataset.classes, settings.class_names, f"{where}.class_names"
+        )
+        return generator, drawn
+
+    def _initial(
+        self,
+        generator: Stage,
+        classes: tuple[str, ...],
+        counts: tuple[int, ...],
+        fold: int,
+        degree: dict,
+    ) -> Stage:
+        own = {
+            "version": VERSIONS["initialise"],
+            "classes": classes,
+            "samples_per_class": counts,
+            "fold": fold,
+            "degree": degree,
+        }
+        return self.catalogue.stage("initial", generator.name, own, (generator,))
+
+    # --- evaluation ---
+
+    def _named(self, key: str, catalogue: str) -> tuple[str, ...]:
+        names = getattr(self.experiment, key)
+        known = (
+            self.configuration.evaluation.classifiers
+            if catalogue == "evaluation"
+            else self.configuration.encoders
+        )
+        for name in names:
+            if name not in known:
+                raise unknown(f"{self._source}, {key}", name, known)
+        return names
+
+    def _classifier(self, name: str) -> Stage:
+        settings = self.configuration.evaluation.classifiers[name]
+        own = {"version": VERSIONS["utility"], "classifier": settings.model_dump()}
+        return Stage(name, own)
+
+    def _fidelity(self, name: str) -> Stage:
+        where = f"{self._source}, fidelity_encoders"
+        encoder = self.catalogue.encoder_stage(name, where)
+        for dataset in self.experiment.datasets:
+            self.catalogue.check_encoder_shape(
+                encoder, self.catalogue.sensitive(dataset).image, where
+            )
+        own = {
+            "version": VERSIONS["fidelity"],
+            **self.configuration.evaluation.fidelity.model_dump(),
+        }
+        return Stage(name, own, (encoder,))
+
+    # --- checks ---
+
+    @property
+    def _source(self) -> str:
+        return self.configuration.source
+
+    def _check_classes(self, settings: Any, classes: tuple[str, ...], where: str) -> None:
+        for key in ("class_names", "class_fractions"):
+            named = getattr(settings, key)
+            for class_name in named if isinstance(named, dict) else ():
+                if class_name not in classes:
+                    raise unknown(f"{where}.{key}", class_name, classes)
+
+    def _check_variation(self, phase: Phase, generator: Stage, where: str) -> None:
+        for name, schedule in phase.variation.items():
+            if isinstance(schedule, tuple) and len(schedule) != phase.iterations:
+                raise ConfigurationProblem(
+                    f"{where}.variation.{name}: found {len(schedule)} entries; allowed: one "
+                    f"number, or {phase.iterations} entries, one per iteration (iterations: "
+                    f"{phase.iterations})"
+                )
+        wanted = f"one number or {phase.iterations} (one per iteration)"
+        self._check_degrees(phase.variation, generator, f"{where}.variation", wanted)
+
+    def _check_degrees(
+        self, variation: dict, generator: Stage, where: str, wanted: str | None
+    ) -> None:
+        """The degrees of VARIATION are the generator's, within their range, and none is missing.
+
+        `wanted` says what is asked for; None if nothing is varied.
+        """
+        degrees = self.configuration.generators[generator.name].degrees
+        for name in variation:
+            if name not in degrees:
+                raise unknown(where, name, degrees)
+        for name, degree in degrees.items():
+            place = f"{where}.{name}"
+            if name not in variation:
+                if degree.optional or wanted is None:
+                    continue
+                raise ConfigurationProblem(f"{place}: missing; {wanted}")
+            schedule = variation[name]
+            for entry in schedule if isinstance(schedule, tuple) else (schedule,):
+                if allowed := degree.problem(entry):
+                    raise ConfigurationProblem(f"{place}: found {entry}; allowed: {allowed}")
+
+    def _fractions(self, declared: Any, classes: tuple[str, ...], where: str) -> tuple[float, ...]:
+        if declared == "uniform":
+            return (1.0,) * len(classes)
+        for class_name in classes:
+            if class_name not in declared:
+                raise ConfigurationProblem(
+                    f"{where}.class_fractions.{class_name}: missing; every class needs a fraction"
+                )
+        return tuple(declared[class_name] for class_name in classes)
+
+    def _counts(
+        self, samples: int, fractions: tuple[float, ...], classes: tuple[str, ...], where: str
+    ) -> tuple[int, ...]:
+        check_samples(samples, len(classes), f"{where}.samples")
+        counts = divide(samples, fractions)
+        if 0 in counts:
+            empty = counts.index(0)
+            raise ConfigurationProblem(
+                f"{where}.class_fractions.{classes[empty]}: found {fractions[empty]}, which rounds "
+                f"to no image of {samples}; allowed: a fraction that gives at least one"
+            )
+        return counts

@@ -1,0 +1,81 @@
+"""Runs, the cells of the grid, and what the runs of a method are made of."""
+
+from dataclasses import dataclass
+
+from workflow_scripts.configuration.methods import PEMethod, RandomMethod, RealMethod
+from workflow_scripts.stages import Stage
+
+REAL = "real"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One cell of the grid: a data set, a method, ε and a seed.
+
+    Attributes
+    ----------
+    epsilon : str
+        As it prints in paths: %g; `0` for `random`, `inf` for `real`.
+    iterations : int
+        T; 0 for `random` and `real`.
+    """
+
+    dataset: Stage
+    method: Stage
+    settings: RandomMethod | PEMethod | RealMethod
+    epsilon: str
+    seed: int
+
+    @property
+    def iterations(self) -> int:
+        return self.settings.rounds if isinstance(self.settings, PEMethod) else 0
+
+    @property
+    def is_real(self) -> bool:
+        return isinstance(self.settings, RealMethod)
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether the run releases noisy counts of the classes."""
+        return getattr(self.settings, "class_count_noise", None) is not None
+
+    @property
+    def identity(self) -> str:
+        return f"{self.dataset.label}/{self.method.label}/eps{self.epsilon}/seed{self.seed}"
+
+    @property
+    def directory(self) -> str:
+        """Where the run's files lie; `real` has none outside the evaluation zone."""
+        return f"results/runs/{self.identity}"
+
+    @property
+    def evaluation(self) -> str:
+        if self.is_real:
+            return f"results/evaluation/{self.dataset.label}/{REAL}/seed{self.seed}"
+        return f"results/evaluation/{self.identity}"
+
+
+@dataclass(frozen=True, eq=False)
+class MethodStages:
+    """What a method's runs on one data set are built from.
+
+    Attributes
+    ----------
+    generators : tuple of Stage
+        Of iteration t = 0 … T; RANDOM is the first phase's.
+    classes : dict of tuples
+        Generator's label → its names of the data set's classes.
+    initial : Stage
+        The initial population.
+    fractions : tuple of float
+        Declared weights of the classes.
+    encoder, lookahead : Stage
+        Of Private Evolution alone.
+    """
+
+    generators: tuple[Stage, ...]
+    classes: dict[str, tuple[str, ...]]
+    initial: Stage
+    fractions: tuple[float, ...]
+    encoder: Stage | None = None
+    lookahead: Stage | None = None
