@@ -167,9 +167,12 @@ def look_ahead(
         if variations == 0:
             mean = encoder(fit(part.images, **image))
         else:
-            mean = 0.0
-            for i in range(variations):
-                rng = rng_of(*identity, "look ahead", b.index, i)
-                varied = generator.vary(part, degree, rng)
-                mean = mean + encoder(fit(varied.images, **image)).astype(np.float64) / variations
+            streams = (rng_of(*identity, "look ahead", b.index, i) for i in range(variations))
+            embedded = (
+                encoder(fit(generator.vary(part, degree, rng).images, **image)) for rng in streams
+            )
+            total = next(embedded).astype(np.float64)
+            for more in embedded:
+                total += more
+            mean = total / variations
         yield {"embeddings": np.asarray(mean, np.float32), "labels": part.labels}
