@@ -94,8 +94,17 @@ def gpu_of_initial(wildcards):
 
 
 def gpu_of_lookahead(wildcards):
-    initial, encoder = PLAN.stages[wildcards.lookahead].parents
-    return gpu(encoder, *initial.parents)
+    lookahead = PLAN.stages[wildcards.lookahead]
+    initial, encoder = lookahead.parents
+    return gpu(encoder, *(initial.parents if lookahead.settings["lookahead"] else ()))
+
+
+def gpu_of_classifier(wildcards):
+    return int(PLAN.stages[wildcards.classifier].settings["classifier"]["kind"] == "cnn")
+
+
+def gpu_of_fidelity(wildcards):
+    return gpu(*PLAN.stages[wildcards.fidelity].parents)
 
 
 def gpu_of_method(wildcards):
@@ -148,7 +157,7 @@ def public_sources(wildcards):
 
 @within("source")
 def encoder_source(wildcards):
-    path = PLAN.stages[wildcards.encoder].settings["encoder"]["weights"]["path"]
+    path = PLAN.configuration.encoders[PLAN.stages[wildcards.encoder].name].weights.path
     return there([path]) if path else []
 
 
@@ -239,9 +248,13 @@ def population_files(run, t):
 
 @within("public", "released")
 def lookahead_files(wildcards):
-    """The lookahead of the candidates of iteration t, the population of iteration t − 1."""
+    """The lookahead of the candidates of iteration t, the population of iteration t − 1.
+
+    Its age does not matter: made again, it would be the same but for rounding, and to vote on it a
+    second release.
+    """
     folder = PLAN.lookahead_folder(run_of(PLAN, wildcards), int(wildcards.t) - 1)
-    return [f"{folder}/{item}.safetensors" for item in SHARDS]
+    return [ancient(f"{folder}/{item}.safetensors") for item in SHARDS]
 
 
 @within("public", "released")

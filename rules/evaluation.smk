@@ -16,6 +16,8 @@ rule evaluate_utility:
         "../environment.yml"
     params:
         settings=settings("utility"),
+    resources:
+        gpu=gpu_of_classifier,
     script:
         "../workflow_scripts/steps/evaluate_utility.py"
 
@@ -48,6 +50,8 @@ rule evaluate_fidelity:
         "../environment.yml"
     params:
         settings=settings("fidelity"),
+    resources:
+        gpu=gpu_of_fidelity,
     script:
         "../workflow_scripts/steps/evaluate_fidelity.py"
 
@@ -82,5 +86,7 @@ rule evaluate_iterations:
         "../environment.yml"
     params:
         settings=settings("iterations"),
+    resources:
+        gpu=gpu_of_classifier,
     script:
         "../workflow_scripts/steps/evaluate_iterations.py"

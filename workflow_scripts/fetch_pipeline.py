@@ -7,6 +7,7 @@ address that could hold a signature, is said in a message.
 import shutil
 from pathlib import Path, PurePosixPath
 
+from workflow_scripts.fetch import FetchProblem
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.folders import write_folder
 from workflow_scripts.problems import Problem
@@ -17,10 +18,6 @@ SETTINGS = (".json", ".txt", ".model")
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx")
 # Large, and never run: see `generators.pipelines.loading`.
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
-
-
-class FetchProblem(Problem):
-    """A pipeline that cannot be fetched; the message names it."""
 
 
 def fetch_pipeline(pipeline: str, revision: str | None, folder: str | Path) -> str:

@@ -95,7 +95,8 @@ def _render(plan: Plan, wildcards) -> dict:
 
 def _fetch_encoder(plan: Plan, wildcards) -> dict:
     stage = plan.stages[wildcards.encoder]
-    return {"stage": stage.description, "weights": stage.settings["encoder"]["weights"]}
+    weights = plan.configuration.encoders[stage.name].weights
+    return {"stage": stage.description, "name": stage.name, "weights": weights}
 
 
 def _fetch_generator(plan: Plan, wildcards) -> dict:
@@ -327,7 +328,7 @@ def metric_files(plan: Plan, run: Run) -> list[str]:
 def iteration_files(plan: Plan) -> dict[str, Run]:
     """Accuracy by iteration, for the experiment's first classifier: file → run of PE."""
     return {
-        f"{run.evaluation}/iterations/{classifier.label}.json": run
+        f"{run.evaluation}/iterations/{plan.by_iteration(classifier).label}.json": run
         for classifier in list(plan.classifiers.values())[:1]
         for run in plan.runs
         if isinstance(run.settings, PEMethod)

@@ -405,6 +405,42 @@ def test_how_a_remote_model_is_reached_is_in_no_key(tmp_path, catalogue):
     assert keys_after(tmp_path, catalogue, methods=["remote"]) != before
 
 
+def test_private_data_under_a_public_name_are_refused(tmp_path, catalogue):
+    shape = {"image": {"size": 8, "channels": 1}, "classes": [str(i) for i in range(10)]}
+    catalogue["datasets"]["public"]["leak"] = {"source": {"kind": "sklearn-digits"}, **shape}
+    catalogue["generators"]["leak"] = {"kind": "pool", "dataset": "leak", "encoder": "pixels"}
+    catalogue["methods"]["leak"] = {"family": "random", "generator": "leak", "samples": 10}
+    found = message(tmp_path, catalogue, methods=["leak"])
+    assert "methods.yaml, leak: uses the public data set 'leak'" in found and "'digits'" in found
+    catalogue["encoders"]["leak"] = {**catalogue["encoders"]["glyph-cnn"], "dataset": "leak"}
+    found = message(tmp_path, catalogue, fidelity_encoders=["leak"])
+    assert "fidelity_encoders: uses the public data set 'leak'" in found
+
+
+def test_files_of_the_workflow_itself_are_no_sources(tmp_path, catalogue):
+    catalogue["generators"]["text"]["fonts"] = "results/sensitive/fonts"
+    assert "outside of the workflow's own results" in message(tmp_path, catalogue)
+
+
+def test_two_downloads_of_one_name_are_refused(tmp_path, catalogue):
+    hashes = ["md5:" + digit * 32 for digit in "ab"]
+    urls = [f"https://example.org/{part}/data.npz" for part in ("train", "test")]
+    path, test = ({"url": u, "hash": h} for u, h in zip(urls, hashes, strict=True))
+    digits = catalogue["datasets"]["sensitive"]["digits"]
+    digits.update(source={"kind": "npz", "path": path, "test_path": test}, split=None)
+    assert "two downloads are called 'data.npz'" in message(tmp_path, catalogue)
+
+
+def test_where_weights_come_from_is_in_no_key(tmp_path, catalogue):
+    def key(**place):
+        weights = {"sha256": "0" * 64, **place}
+        catalogue["encoders"]["inception"]["weights"] = weights
+        found = plan(tmp_path, catalogue, fidelity_encoders=["inception"])
+        return found.fidelity["inception"].key
+
+    assert key(url="https://example.org/a.pt") == key(path="a.pt")
+
+
 def test_every_shipped_experiment_is_valid():
     for path in [ROOT / "config/config.yaml", *(ROOT / "config/experiments").glob("*.yaml")]:
         configuration = load_configuration(ROOT / "config", read_yaml(path), str(path))

@@ -88,3 +88,12 @@ def test_the_seed_decides_the_network():
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match="'forest'"):
         measure(FEW, TEST, {"kind": "forest"})
+
+
+def test_a_release_with_one_class_predicts_that_class():
+    """A joint histogram can lose all the others."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
+    train = {"images": images, "labels": np.full(6, 2)}
+    test = {"images": images, "labels": np.array([2, 2, 2, 0, 1, 1])}
+    settings = {"kind": "logistic", "inverse_regularisation": 1.0, "max_iterations": 5}
+    assert accuracy(train, test, settings, classes=3, seed=0) == 0.5

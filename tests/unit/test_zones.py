@@ -114,3 +114,11 @@ def test_the_door_opens_for_declared_rules_only(tmp_path, monkeypatch):
 def test_no_rule_is_declared_twice():
     declared = [zones.MECHANISMS, zones.EVALUATIONS, zones.PREPARATIONS, zones.REPORTS]
     assert sum(map(len, declared)) == len(frozenset().union(*declared))
+
+
+def test_a_link_into_the_sensitive_zone_is_that_zone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/sensitive").mkdir(parents=True)
+    (tmp_path / "innocent").symlink_to("results/sensitive")
+    assert zones.zone_of("innocent/train.safetensors") == "sensitive"
+    assert zones.zone_of("elsewhere/train.safetensors") is None

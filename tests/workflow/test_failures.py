@@ -1,6 +1,8 @@
 """Kills, tampering and leaks: what fails, fails closed, and says what it is."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -162,3 +164,26 @@ def test_a_sensitive_zone_that_others_can_read_is_refused_at_run_time(built):
     built.one(f"{RUN}/release.safetensors").unlink()
     built.build()
     assert (built.results / "sensitive").stat().st_mode & 0o077 == 0
+
+
+def test_a_budget_with_too_little_noise_draws_nothing(built):
+    path = built.one("runs/digits~*/sim-pe~*/eps10/seed0/budget.json")
+    budget = json.loads(path.read_text())
+    path.write_text(json.dumps({**budget, "noise_multiplier": budget["noise_multiplier"] / 2}))
+    for folder in built.find("sensitive/journal/digits~*/*/eps10/seed0"):
+        shutil.rmtree(folder)
+    outcome = built.snakemake(
+        "--cores", "1", "--until", "vote", "--forcerun", "vote", "--keep-going"
+    )
+    assert outcome.status != 0
+    logs = "\n".join(p.read_text() for p in built.find("sensitive/digits~*/logs/vote/**/*.log"))
+    assert "more than the budget" in logs and "nothing is drawn" in logs
+    assert not built.find("sensitive/journal/**/*.safetensors")
+
+
+def test_an_older_lookahead_that_is_made_again_draws_no_second_vote(built):
+    """Dropped or deleted lookaheads are the same but for rounding; votes do not depend on age."""
+    (path,) = built.find("public/initial/*/seed0/lookahead/*/*.safetensors")
+    time.sleep(1.1)
+    path.touch()
+    assert not built.planned()["vote"]

@@ -9,8 +9,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.workflow.conftest import SMALL, Project, new_project
+from workflow_scripts.evolution.votes import count_votes
 from workflow_scripts.files import read_json
 from workflow_scripts.privacy.closed_form import epsilon_of_mu
+from workflow_scripts.shards import Shards
 
 VARIATION = {"font": 0.5, "size": 2, "rotation": 5, "stroke": 1, "shift": 1}
 BASE = {
@@ -74,9 +76,15 @@ def test_neighbours_are_charged_as_one_wider_event(options):
     assert [event["sensitivity"] for event in events] == [3**0.5] * 3
     mu = sum(event["noise_multiplier"] ** -2 for event in events) ** 0.5
     assert epsilon_of_mu(mu, stated["delta"]) == pytest.approx(stated["epsilon"], rel=1e-3)
-    # The stored votes are integers with noise σ√3, divided by √3.
-    votes = load_file(options.one("runs/*/unlabelled~*/eps10/seed0/iter1/votes.safetensors"))
-    assert len(votes["votes"]) == 40
+    # The stored votes are the clean ones over √3, and noise of standard deviation σ.
+    run = "runs/*/unlabelled~*/eps10/seed0"
+    private = options.find("sensitive/digits~*/embeddings/pixels~*/train/*.safetensors")
+    candidates = options.find(f"{run}/iter2/lookahead/*.safetensors")
+    clean = count_votes(Shards(*private), Shards(*candidates), 3, "cosine", joint=True)
+    votes = load_file(options.one(f"{run}/iter3/votes.safetensors"))["votes"]
+    noise = (votes - clean / 3**0.5) / events[0]["noise_multiplier"]
+    # χ² of 40 standard normals: outside [16, 83] once in 10,000 runs; the seed is fixed.
+    assert 16 < np.sum(noise**2) < 83
 
 
 def test_a_population_grows_by_its_schedule_and_folds(options):

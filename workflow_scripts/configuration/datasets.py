@@ -3,6 +3,7 @@
 A file is a path, or something to be fetched: a URL with the hash that its publisher states.
 """
 
+import os
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -68,6 +69,25 @@ class Source(Model):
         """Field → file, for all that are given."""
         given = {name: getattr(self, name) for name in self.file_fields}
         return {name: file for name, file in given.items() if file is not None}
+
+    @model_validator(mode="after")
+    def _distinct_downloads(self):
+        names: dict[str, Download] = {}
+        for file in self.files.values():
+            if isinstance(file, Download) and names.setdefault(file.name, file) != file:
+                raise ValueError(
+                    f"two downloads are called {file.name!r}; they would become one file"
+                )
+        return self
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """What tells whether two sources are the same data: paths, hashes, or the kind."""
+        files = {
+            file.hash if isinstance(file, Download) else os.path.realpath(file)
+            for file in self.files.values()
+        }
+        return frozenset(files or {self.kind})
 
     @property
     def has_test(self) -> bool:

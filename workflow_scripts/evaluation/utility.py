@@ -46,6 +46,10 @@ def _logistic(train: Mapping, images: np.ndarray, settings: Mapping) -> np.ndarr
     def flat(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1).astype(np.float32) / 255
 
+    found = np.unique(train["labels"])
+    if len(found) == 1:
+        # A joint histogram can lose all classes but one.
+        return np.full(len(images), found[0])
     model = LogisticRegression(
         C=settings["inverse_regularisation"], max_iter=settings["max_iterations"]
     )

@@ -23,7 +23,7 @@ from workflow_scripts.configuration.reading import validate
 from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
 from workflow_scripts.plan.runs import MethodStages, Run
 from workflow_scripts.proportions import divide
-from workflow_scripts.stages import VERSIONS, Stage
+from workflow_scripts.stages import VERSIONS, Stage, canonical
 
 
 class Plan:
@@ -74,6 +74,7 @@ class Plan:
         found: dict[str, Stage] = {}
         pending = [run.method for run in self.runs] + [run.dataset for run in self.runs]
         pending += [*self.classifiers.values(), *self.fidelity.values()]
+        pending += [self.by_iteration(stage) for stage in self.classifiers.values()]
         while pending:
             stage = pending.pop()
             if stage.label not in found:
@@ -189,11 +190,13 @@ class Plan:
             image = self.catalogue.sensitive(dataset_name).image
             own = {"family": "random", "image": image.model_dump()}
             method = Stage(method_name, own, (stages.initial,))
+            self._check_public(method, stages.generators, dataset_name)
             self.methods[method.label] = stages
             epsilons = ["0"]
         else:
             stages = self._evolved(dataset_name, method_name, settings)
             method = self._pe(method_name, settings, dataset, stages)
+            self._check_public(method, (*stages.generators, stages.encoder), dataset_name)
             self.methods[method.label] = stages
             epsilons = [f"{epsilon:g}" for epsilon in self.experiment.epsilons]
             if not epsilons:
@@ -238,6 +241,10 @@ class Plan:
         for target in experiment.overrides:
             if target not in targets:
                 raise unknown(f"{self._source}, overrides", target, targets)
+
+    def _check_public(self, method: Stage, parts: Iterable[Stage], dataset: str) -> None:
+        where = self.catalogue.where("methods", method.name)
+        self.catalogue.check_public(parts, dataset, where)
 
     # --- methods ---
 
@@ -372,6 +379,7 @@ class Plan:
         where = f"{self._source}, fidelity_encoders"
         encoder = self.catalogue.encoder_stage(name, where)
         for dataset in self.experiment.datasets:
+            self.catalogue.check_public((encoder,), dataset, where)
             self.catalogue.check_encoder_shape(
                 encoder, self.catalogue.sensitive(dataset).image, where
             )
@@ -380,6 +388,11 @@ class Plan:
             **self.configuration.evaluation.fidelity.model_dump(),
         }
         return Stage(name, own, (encoder,))
+
+    def by_iteration(self, classifier: Stage) -> Stage:
+        """A classifier for the populations of a run; which of them are kept is part of its key."""
+        kept = canonical(self.experiment.keep_populations)
+        return Stage(classifier.name, {**classifier.settings, "keep_populations": kept})
 
     # --- checks ---
 

@@ -1,6 +1,7 @@
 """The catalogue's entries as stages, looked up by name and checked one by one."""
 
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 from workflow_scripts.configuration import Configuration, ConfigurationProblem
@@ -22,9 +23,12 @@ from workflow_scripts.configuration.generators import (
 )
 from workflow_scripts.configuration.model import ImageShape
 from workflow_scripts.generators.fonts import FontProblem, find_fonts, font_listing
+from workflow_scripts.privacy.zones import zone_of
 from workflow_scripts.problems import Problem
 from workflow_scripts.stages import VERSIONS, Stage
 
+# Files up to this size count by their content in keys, larger ones by their size.
+HASHED = 2**20
 # Kinds that need no file and no training, so that a public data set can be made with them.
 SIMULATORS = (TextGenerator, AvatarGenerator)
 
@@ -81,8 +85,10 @@ class Catalogue:
 
     def public_stage(self, name: str, needed_by: str) -> Stage:
         dataset = self.public(name, needed_by)
-        own = {"version": VERSIONS["render"], "dataset": dataset.model_dump()}
-        if not isinstance(dataset.source, Rendered):
+        rendered = isinstance(dataset.source, Rendered)
+        version = VERSIONS["render" if rendered else "prepare"]
+        own = {"version": version, "dataset": dataset.model_dump()}
+        if not rendered:
             self._note_absent(dataset.source.files, "datasets", "public", name, "source")
             return self.stage("public", name, own)
         where = self.where("datasets", "public", name, "source")
@@ -102,6 +108,11 @@ class Catalogue:
 
     def _note_absent(self, files: dict[str, File], *place: str) -> None:
         for key, file in files.items():
+            if isinstance(file, str) and zone_of(file) is not None:
+                raise ConfigurationProblem(
+                    f"{self.where(*place, key)}: found {file!r}; allowed: a path outside of the "
+                    "workflow's own results"
+                )
             if isinstance(file, str) and not (self.root / file).exists():
                 self.absent[self.where(*place, key)] = file
 
@@ -113,6 +124,22 @@ class Catalogue:
             else self.configuration.encoders
         )
         return named[stage.name].uses_torch
+
+    def check_public(self, stages: Iterable[Stage], sensitive: str, where: str) -> None:
+        """Refuse public data, among stages and what they depend on, that are the private ones."""
+        private = self.sensitive(sensitive).source.origins
+        pending = list(stages)
+        while pending:
+            stage = pending.pop()
+            pending.extend(stage.parents)
+            known = self.configuration.datasets.public.get(stage.name)
+            if known is None or "dataset" not in stage.settings:
+                continue
+            if not isinstance(known.source, Rendered) and known.source.origins & private:
+                raise ConfigurationProblem(
+                    f"{where}: uses the public data set {stage.name!r}, whose files are those of "
+                    f"the sensitive {sensitive!r}; allowed: other data"
+                )
 
     # --- generators ---
 
@@ -175,10 +202,10 @@ class Catalogue:
         return fonts not in self.absent.values()
 
     def _listed(self, path: str) -> list[str]:
-        """Name and size of a file, or of every file below a folder: what tells versions apart."""
+        """Name and content of a file, or of every file below a folder; of large ones, the size."""
         top = self.root / path
         files = sorted(file for file in (top, *top.rglob("*")) if file.is_file())
-        return [f"{file.relative_to(top.parent)} {file.stat().st_size}" for file in files]
+        return [f"{file.relative_to(top.parent)} {_content(file)}" for file in files]
 
     def _check_levels(self, name: str, settings: TrainedDiffusion) -> None:
         where = self.where("generators", name, "channels")
@@ -254,7 +281,11 @@ class Catalogue:
 
     def encoder_stage(self, name: str, needed_by: str) -> Stage:
         settings = self.encoder(name, needed_by)
-        own = {"version": VERSIONS["encoder"], "encoder": settings.model_dump()}
+        # Weights are what their hash says, wherever they come from.
+        own = {
+            "version": VERSIONS["encoder"],
+            "encoder": settings.model_dump(exclude={"weights": {"url", "path"}}),
+        }
         parents = ()
         if isinstance(settings, CnnEncoder):
             where = self.where("encoders", name, "dataset")
@@ -273,6 +304,12 @@ class Catalogue:
                     f"{where}: found {encoder.name!r}, trained on images of {trained}; "
                     f"allowed: an encoder of {image}"
                 )
+
+
+def _content(file: Path) -> str:
+    # At every start of the workflow, and of every job: weights are gigabytes.
+    size = file.stat().st_size
+    return sha256(file.read_bytes()).hexdigest() if size <= HASHED else str(size)
 
 
 def check_samples(samples: int, classes: int, where: str) -> None:

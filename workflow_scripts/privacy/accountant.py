@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
+from workflow_scripts.privacy.budget import TOLERANCE
 from workflow_scripts.privacy.closed_form import epsilon_of_mu, noise_multiplier_of
 from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.problems import Problem
 
-# ε may exceed the budget by this factor − 1: the rounding of the two computations, not a loophole.
-TOLERANCE = 1e-6
 ATTEMPTS = 20
 RELATION = "zero-out of one record, N public (numerically add-or-remove-one)"
 

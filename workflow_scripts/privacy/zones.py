@@ -76,6 +76,11 @@ def zone_of(path: str) -> str | None:
         raise BoundaryViolation(f"{path}: the zone must be literal, not a wildcard")
     if first == "results":
         raise BoundaryViolation(f"{path}: below results, but in no zone ({', '.join(ZONES)})")
+    if "{" not in path:
+        # Another name of the sensitive zone, through a link, is that zone.
+        zone, real = os.path.realpath(ZONES["sensitive"]), os.path.realpath(plain)
+        if real == zone or real.startswith(zone + os.sep):
+            return "sensitive"
     return None
 
 

@@ -11,7 +11,13 @@ def fetch_encoder(job: Job) -> None:
     weights = job.settings["weights"]
     url = weights["url"] or Path(weights["path"]).absolute().as_uri()
     job.claim(Path(job.output.weights).parent)
-    fetch(url, job.output.weights, f"sha256:{weights['sha256']}", os.environ.get("DATA_MIRROR"))
+    mirror = os.environ.get("DATA_MIRROR")
+    fetch(
+        url,
+        job.output.weights,
+        f"sha256:{weights['sha256']}",
+        mirror=f"{mirror}/{job.settings['name']}" if mirror else None,
+    )
 
 
 if __name__ == "__main__":

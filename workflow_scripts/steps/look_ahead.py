@@ -14,9 +14,11 @@ def look_ahead_shard(job: Job) -> None:
     settings = job.settings
     candidates = StoredPopulation(job.input.population)
     folder = Path(job.output.lookahead).parent
-    generator = open_generator(
-        settings["generator"], settings["classes"], job.input.model, folder / "answers"
-    )
+    generator = None
+    if settings["lookahead"]:
+        generator = open_generator(
+            settings["generator"], settings["classes"], job.input.model, folder / "answers"
+        )
     embeddings = look_ahead(
         generator,
         open_encoder(settings["encoder"], job.input.get("weights")),
