@@ -14,10 +14,10 @@ rule evaluate_utility:
         "results/sensitive/{dataset}/benchmarks/evaluate_utility/{method}/eps{epsilon}/seed{seed}/{classifier}.tsv"
     conda:
         "../environment.yml"
-    params:
-        settings=settings("utility"),
     resources:
         gpu=gpu_of_classifier,
+    params:
+        settings=settings("utility"),
     script:
         "../workflow_scripts/steps/evaluate_utility.py"
 
@@ -48,10 +48,10 @@ rule evaluate_fidelity:
         "results/sensitive/{dataset}/benchmarks/evaluate_fidelity/{method}/eps{epsilon}/seed{seed}/{fidelity}.tsv"
     conda:
         "../environment.yml"
-    params:
-        settings=settings("fidelity"),
     resources:
         gpu=gpu_of_fidelity,
+    params:
+        settings=settings("fidelity"),
     script:
         "../workflow_scripts/steps/evaluate_fidelity.py"
 
@@ -84,9 +84,9 @@ rule evaluate_iterations:
         "results/sensitive/{dataset}/benchmarks/evaluate_iterations/{method}/eps{epsilon}/seed{seed}/{classifier}.tsv"
     conda:
         "../environment.yml"
-    params:
-        settings=settings("iterations"),
     resources:
         gpu=gpu_of_classifier,
+    params:
+        settings=settings("iterations"),
     script:
         "../workflow_scripts/steps/evaluate_iterations.py"
