@@ -1,5 +1,6 @@
 # Configuration, wildcards and input functions: what every rule file uses. No rules here.
 
+import os
 import re
 import sys
 
@@ -17,6 +18,7 @@ from workflow_scripts.settings import (
     run_of,
     settings_of,
 )
+from workflow_scripts.shards import shard_files
 from workflow_scripts.workflow import clear_stale_lock, make_importable, plan_of
 
 make_importable(workflow.basedir)
@@ -121,6 +123,11 @@ def there(paths):
     return [path for path in paths if path not in ABSENT]
 
 
+def shards_in(folder):
+    """The shards of what is made in a folder: those that are there, whatever their number was."""
+    return shard_files(folder, SHARDS)
+
+
 def weights_of(encoder):
     """The file of an encoder's weights, nothing for one without."""
     if encoder is None or encoder.settings["encoder"]["kind"] == "pixels":
@@ -190,8 +197,7 @@ def pool_weights(wildcards):
 
 @within("public")
 def pool_embeddings(wildcards):
-    folder = f"results/public/generators/{wildcards.generator}/embeddings"
-    return [f"{folder}/{item}.safetensors" for item in SHARDS]
+    return shards_in(f"results/public/generators/{wildcards.generator}/embeddings")
 
 
 @within("public")
@@ -233,28 +239,38 @@ def method_weights(wildcards):
     return weights_of(stages_of(wildcards).encoder)
 
 
+@within("public")
+def initial_population(wildcards):
+    return shards_in(f"results/public/initial/{wildcards.initial}/seed{wildcards.seed}/population")
+
+
+def is_journalled(wildcards):
+    """Whether an iteration has voted: its votes are then replayed, and need no candidates.
+
+    Candidates that another job makes again are the same but for rounding, and to vote on them
+    would be a second release.
+    """
+    return os.path.exists(run_of(PLAN, wildcards).vote_journal(int(wildcards.t)))
+
+
 @within("sensitive")
-def sensitive_embeddings(wildcards):
+def voting_embeddings(wildcards):
     """The embeddings that vote: of the training split, in the method's encoder's space."""
     encoder = stages_of(wildcards).encoder
     folder = f"results/sensitive/{wildcards.dataset}/embeddings/{encoder.label}/train"
-    return [f"{folder}/{item}.safetensors" for item in SHARDS]
-
-
-def population_files(run, t):
-    """The shards of a run's population after iteration t."""
-    return [f"{PLAN.population_folder(run, t)}/{item}.safetensors" for item in SHARDS]
+    return [] if is_journalled(wildcards) else shards_in(folder)
 
 
 @within("public", "released")
-def lookahead_files(wildcards):
-    """The lookahead of the candidates of iteration t, the population of iteration t − 1.
-
-    Its age does not matter: made again, it would be the same but for rounding, and to vote on it a
-    second release.
-    """
+def voting_lookahead(wildcards):
+    """The lookahead of the candidates of iteration t, the population of iteration t − 1."""
     folder = PLAN.lookahead_folder(run_of(PLAN, wildcards), int(wildcards.t) - 1)
-    return [ancient(f"{folder}/{item}.safetensors") for item in SHARDS]
+    return [] if is_journalled(wildcards) else shards_in(folder)
+
+
+def population_files(run, t):
+    """A run's population after iteration t."""
+    return shards_in(PLAN.population_folder(run, t))
 
 
 @within("public", "released")

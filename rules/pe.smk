@@ -26,9 +26,9 @@ rule initialise:
 
 
 rule look_ahead:
-    """The first lookahead: mean embeddings of variations of the initial population."""
+    """The first lookahead: mean embeddings of variations of a shard of the initial population."""
     input:
-        population="results/public/initial/{initial}/seed{seed}/population/{scatteritem}.safetensors",
+        population=initial_population,
         model=initial_model,
         weights=lookahead_weights,
     output:
@@ -70,8 +70,9 @@ rule count_classes:
 rule vote:
     """MECHANISM. Every sensitive image votes for its nearest candidates; noise; write-once."""
     input:
-        embeddings=sensitive_embeddings,
-        lookahead=lookahead_files,
+        train="results/sensitive/{dataset}/train.safetensors",
+        embeddings=voting_embeddings,
+        lookahead=voting_lookahead,
         budget="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/budget.json",
     output:
         votes="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/iter{t}/votes.safetensors",

@@ -294,7 +294,7 @@ def _iterations(plan: Plan, wildcards) -> dict:
     return {
         **_utility(plan, wildcards),
         "image": _image(run),
-        "iterations": plan.shown_iterations(run),
+        "populations": {str(t): plan.population_folder(run, t) for t in plan.shown_iterations(run)},
     }
 
 
@@ -389,7 +389,8 @@ def _draw_samples(plan: Plan, wildcards) -> dict:
     rows = []
     for run, t in pictured_iterations(plan, wildcards.dataset):
         name = run.method.name
-        rows.append(f"{name} ε={run.epsilon}, t={t}" if run.iterations else f"{name} ε=0")
+        label = f"{name} ε={run.epsilon}, t={t}" if run.iterations else f"{name} ε=0"
+        rows.append([label, plan.population_folder(run, t)])
     dataset = plan.stages[wildcards.dataset].settings["dataset"]
     return {"rows": rows, "classes": dataset["classes"], "image": dataset["image"]}
 

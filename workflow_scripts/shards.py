@@ -4,7 +4,8 @@ Nothing is read but the rows that are asked for: the files are mapped into memor
 """
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,23 @@ from workflow_scripts.files import open_arrays
 
 # Rows that are read at a time.
 BLOCK = 4096
+
+
+def shard_files(folder: str | Path, items: Sequence[str]) -> list[str]:
+    """The shards in a folder: `items` (`i-of-n`), unless those of another number are all there.
+
+    What was made in another number of shards is the same, row for row, and is not made again.
+    """
+    for number in sorted({len(items), *_numbers(folder)}, key=lambda n: n != len(items)):
+        found = [f"{folder}/{i}-of-{number}.safetensors" for i in range(1, number + 1)]
+        if all(map(os.path.exists, found)):
+            return found
+    return [f"{folder}/{item}.safetensors" for item in items]
+
+
+def _numbers(folder: str | Path) -> set[int]:
+    names = (path.stem.partition("-of-") for path in Path(folder).glob("1-of-*.safetensors"))
+    return {int(number) for _, _, number in names if number.isdigit()}
 
 
 class Shards:

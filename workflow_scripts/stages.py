@@ -25,8 +25,8 @@ VERSIONS = {
     "encoder": 1,
     "generator": 2,
     "initialise": 2,
-    "look_ahead": 2,
-    "pe": 2,
+    "look_ahead": 3,
+    "pe": 3,
     "utility": 2,
     "fidelity": 1,
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.files import claim_directory
-from workflow_scripts.privacy.zones import open_sensitive, zone_of
+from workflow_scripts.privacy.zones import JOURNAL, open_sensitive, zone_of
 from workflow_scripts.problems import Problem
 
 
@@ -42,7 +42,7 @@ class Job:
 
     def journal(self, entry: str) -> Path:
         """Where a mechanism journals a release: in the sensitive zone."""
-        return open_sensitive(f"results/sensitive/journal/{entry}", self.rule)
+        return open_sensitive(f"{JOURNAL}/{entry}", self.rule)
 
     def claim(self, directory: str | Path) -> None:
         """Write or compare the `settings.json` of a stage's directory."""

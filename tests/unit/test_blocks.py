@@ -92,7 +92,16 @@ class Evolution:
         for i, blocks in enumerate(self.shards):
             mine = StoredPopulation(folder / f"varied{i}")
             ahead += look_ahead(
-                Toy(), encode, mine, self.copies, DEGREE, 3, IMAGE, blocks, ["run", 1]
+                Toy(),
+                encode,
+                mine,
+                self.copies,
+                DEGREE,
+                3,
+                IMAGE,
+                blocks,
+                ["run", 1],
+                rows_of(blocks, self.copies).start,
             )
         self.ahead = np.concatenate([part["embeddings"] for part in ahead])
         assert np.array_equal(

@@ -21,7 +21,8 @@ class Mechanism:
 
     def __call__(self):
         self.draws += 1
-        return GaussianMechanism(2.0).release(np.arange(5), noise_rng("os"))
+        noisy = GaussianMechanism(2.0).release(np.arange(5), noise_rng("os"))
+        return *noisy, {"labels": np.arange(5) % 2}
 
 
 def test_the_second_time_the_same_values_are_replayed(tmp_path):
@@ -31,6 +32,8 @@ def test_the_second_time_the_same_values_are_replayed(tmp_path):
     assert mechanism.draws == 1
     assert not first.replayed and second.replayed
     assert np.array_equal(first.values, second.values)
+    assert np.array_equal(first.about["labels"], [0, 1, 0, 1, 0])
+    assert np.array_equal(second.about["labels"], first.about["labels"])
     assert (first.event, first.release_id) == (second.event, second.release_id)
 
 
@@ -89,7 +92,7 @@ def test_the_release_id_tells_releases_apart_and_says_nothing_of_the_inputs(tmp_
     """It may be published, so it is made of released values alone."""
 
     def draw():
-        return GaussianMechanism(2.0).release(np.zeros(3), noise_rng("seeded", "fixed"))
+        return *GaussianMechanism(2.0).release(np.zeros(3), noise_rng("seeded", "fixed")), {}
 
     one = release_once(tmp_path / "1.safetensors", "run/iter1", INPUTS, draw)
     two = release_once(tmp_path / "2.safetensors", "run/iter1", {"embeddings": "secret"}, draw)

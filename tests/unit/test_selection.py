@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from workflow_scripts.evolution.selection import (
+    OtherCandidates,
     ballots,
+    check_candidates,
     clip_votes,
     select_parents,
     threshold_in_votes,
@@ -80,3 +82,14 @@ def test_selection_depends_on_noisy_votes_and_public_randomness_only():
 
     assert again(1) == again(1)
     assert len({tuple(again(seed)) for seed in range(20)}) > 1
+
+
+def test_candidates_may_differ_from_those_of_the_votes_by_rounding_alone():
+    voted_on = np.array([10, 200, 30], np.float32)
+    check_candidates(voted_on, voted_on + np.float32(0.4))
+    with pytest.raises(
+        OtherCandidates, match=r"1 of 3 .* number 1: found .* 203.0, expected 200.0"
+    ):
+        check_candidates(voted_on, np.array([10, 203, 30], np.float32))
+    with pytest.raises(OtherCandidates, match="found 2 candidates; the votes are on 3"):
+        check_candidates(voted_on, voted_on[:2])

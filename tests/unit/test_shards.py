@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts import shards
 from workflow_scripts.files import FileProblem, open_arrays, read_arrays, write_arrays, write_rows
-from workflow_scripts.shards import Shards
+from workflow_scripts.shards import Shards, shard_files
 
 
 @settings(max_examples=40, deadline=None)
@@ -91,7 +91,7 @@ def test_a_selection_from_a_large_file_needs_memory_for_a_block_only(tmp_path):
     script = """
 import sys, numpy as np
 from workflow_scripts.files import write_rows
-from workflow_scripts.shards import Shards
+from workflow_scripts.shards import Shards, shard_files
 
 def anonymous():
     (line,) = [l for l in open('/proc/self/status') if l.startswith('RssAnon')]
@@ -118,3 +118,22 @@ print(peak[0] - before)
     )
     assert (tmp_path / "x").stat().st_size > 190e6
     assert float(done.stdout) < 60
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ([], ["1-of-2", "2-of-2"]),
+        (["1-of-2"], ["1-of-2", "2-of-2"]),
+        (["1-of-3", "2-of-3"], ["1-of-2", "2-of-2"]),
+        (["1-of-3", "2-of-3", "3-of-3"], ["1-of-3", "2-of-3", "3-of-3"]),
+        (["1-of-2", "1-of-1"], ["1-of-1"]),
+        (["1-of-1", "1-of-2", "2-of-2"], ["1-of-2", "2-of-2"]),
+    ],
+)
+def test_shards_that_are_all_there_are_used_whatever_their_number(tmp_path, there, found):
+    for item in there:
+        (tmp_path / f"{item}.safetensors").touch()
+    expected = [f"{tmp_path}/{item}.safetensors" for item in found]
+    assert shard_files(tmp_path, ["1-of-2", "2-of-2"]) == expected
+    assert shard_files(tmp_path / "absent", ["1-of-1"]) == [f"{tmp_path}/absent/1-of-1.safetensors"]

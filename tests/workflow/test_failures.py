@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 
-import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -63,18 +62,18 @@ def test_a_second_snakemake_says_that_the_first_is_at_work(project):
 
 
 def test_changed_private_data_under_a_journalled_release_is_refused(built):
-    path = built.one("sensitive/digits~*/embeddings/pixels~*/train/1-of-1.safetensors")
+    path = built.one("sensitive/digits~*/train.safetensors")
     arrays = load_file(path)
-    arrays["embeddings"] = arrays["embeddings"] + np.float32(0.5)
+    arrays["images"] = 255 - arrays["images"]
     before = built.contents("runs/**/votes.safetensors")
     time.sleep(1.1)
     save_file(arrays, path)
     outcome = built.snakemake("--cores", "1", "--until", "vote", "--keep-going")
     assert outcome.status != 0 and "Traceback" not in outcome.text
     logs = "\n".join(p.read_text() for p in built.find("sensitive/digits~*/logs/vote/**/*.log"))
-    assert "second release" in logs and "sensitive embeddings" in logs
+    assert "second release" in logs and "sensitive images" in logs
     # On the terminal only where to look: the log lies in the sensitive zone.
-    assert "sensitive embeddings" not in outcome.text and "see the log" in outcome.text
+    assert "sensitive images" not in outcome.text and "see the log" in outcome.text
     journal = built.contents("sensitive/journal/**/*.safetensors")
     assert len(journal) == len(before)
 
@@ -181,9 +180,13 @@ def test_a_budget_with_too_little_noise_draws_nothing(built):
     assert not built.find("sensitive/journal/**/*.safetensors")
 
 
-def test_an_older_lookahead_that_is_made_again_draws_no_second_vote(built):
-    """Dropped or deleted lookaheads are the same but for rounding; votes do not depend on age."""
-    (path,) = built.find("public/initial/*/seed0/lookahead/*/*.safetensors")
+def test_candidates_that_are_not_those_of_the_votes_are_refused(built):
+    """A remote model, asked again after its answers were deleted, draws other images."""
+    path = built.one("public/initial/*/seed0/population/*.safetensors")
+    arrays = load_file(path)
+    arrays["images"] = arrays["images"][::-1].copy()
     time.sleep(1.1)
-    path.touch()
-    assert not built.planned()["vote"]
+    save_file(arrays, path)
+    outcome = built.snakemake("--cores", "1", "--until", "select")
+    assert outcome.status != 0 and "Traceback" not in outcome.text
+    assert "are not those that were voted on" in outcome.text

@@ -5,6 +5,9 @@ import os
 import time
 from collections import Counter
 
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
 from tests.workflow.conftest import DETERMINISTIC, SMALL
 
 REPORT = Counter(
@@ -118,6 +121,29 @@ def test_touched_scripts_and_other_shards_re_run_nothing(built):
         os.utime(script)
     assert built.planned() == Counter()
     assert built.planned("--set-scatter", "shards=3") == Counter()
+
+
+def test_other_shards_and_a_lookahead_made_again_leave_the_old_runs_alone(built):
+    """What is there in some number of shards is used as it is."""
+    built.write_experiment({**SMALL, "epsilons": [10, 1]})
+    shared = built.one("public/initial/*/seed0/lookahead/*/*.safetensors")
+    sharded = RUN + Counter(vary=2 * 2, vary_last=2) + REPORT
+    assert built.planned("--set-scatter", "shards=3") == sharded
+    shared.unlink()
+    assert built.planned() == RUN + Counter(look_ahead=1) + REPORT
+
+
+def test_votes_are_replayed_although_their_lookahead_is_rounded_otherwise(built):
+    """As on a GPU: a lookahead that is made again is never the same to the last bit."""
+    votes = built.one("runs/**/iter1/votes.safetensors")
+    before = votes.read_bytes()
+    lookahead = built.one("public/initial/*/seed0/lookahead/*/*.safetensors")
+    arrays = load_file(lookahead)
+    arrays["embeddings"] = arrays["embeddings"] * np.float32(1 + 1e-6)
+    save_file(arrays, lookahead)
+    votes.unlink()
+    built.build("--forcerun", "vote")
+    assert votes.read_bytes() == before
 
 
 def test_a_forced_re_run_replays_the_journal_and_draws_nothing(built):

@@ -141,6 +141,7 @@ def look_ahead(
     image: Mapping[str, int],
     blocks: Sequence[Block],
     identity: Sequence,
+    offset: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The mean embedding of each candidate's variations, block by block.
 
@@ -149,7 +150,7 @@ def look_ahead(
     generator : Generator or None
         Not needed without variations.
     candidates : StoredPopulation
-        The shard's population alone, in order.
+        The population, or the part of it that begins at row `offset`.
     copies : int
         Members of the population for each that was drawn or selected.
     variations : int
@@ -159,9 +160,9 @@ def look_ahead(
 
     Yields
     ------
-    `embeddings` float32 [n, D] and `labels` int64 [n]
+    `embeddings` float32 [n, D], `labels` int64 [n] and `brightness` float32 [n], by which the
+    candidates themselves are known again
     """
-    offset = rows_of(blocks, copies).start
     for b in _or_empty(blocks):
         part = candidates.take(b.rows(copies, offset))
         if variations == 0:
@@ -175,4 +176,8 @@ def look_ahead(
             for more in embedded:
                 total += more
             mean = total / variations
-        yield {"embeddings": np.asarray(mean, np.float32), "labels": part.labels}
+        yield {
+            "embeddings": np.asarray(mean, np.float32),
+            "labels": part.labels,
+            "brightness": part.brightness,
+        }

@@ -9,6 +9,30 @@ from typing import Literal
 
 import numpy as np
 
+from workflow_scripts.problems import Problem
+
+# Grey levels by which an image, made again, may differ in the mean: rounding on a GPU.
+ROUNDING = 1.0
+
+
+class OtherCandidates(Problem):
+    """Votes that were cast on other images than those that are to be selected from."""
+
+
+def check_candidates(voted_on: np.ndarray, found: np.ndarray) -> None:
+    """Refuse candidates that are not those of the votes, by the brightness of each."""
+    if len(voted_on) != len(found):
+        raise OtherCandidates(f"found {len(found)} candidates; the votes are on {len(voted_on)}")
+    (other,) = np.nonzero(np.abs(voted_on - found) > ROUNDING)
+    if len(other):
+        i = other[0]
+        raise OtherCandidates(
+            f"{len(other)} of {len(found)} candidates are not those that were voted on; the first "
+            f"is number {i}: found a mean grey value of {found[i]:.1f}, expected "
+            f"{voted_on[i]:.1f}. Votes are released once: put the old population back, or give the "
+            "method another seed"
+        )
+
 
 def threshold_in_votes(threshold: float | Mapping, noise_multiplier: float) -> float:
     """H in votes: as given, or `{sigmas: x}`, a multiple of the noise's standard deviation."""

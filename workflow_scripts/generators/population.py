@@ -44,6 +44,11 @@ class Population:
         return Population(self.images[rows], self.labels[rows], state)
 
     @property
+    def brightness(self) -> np.ndarray:
+        """float32 [N]: the mean grey value of each image, in [0, 255]."""
+        return self.images.mean(axis=(1, 2, 3), dtype=np.float32)
+
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
         """As stored: `images`, `labels` and `state.*`."""
         state = {STATE + name: values for name, values in self.state.items()}
@@ -77,6 +82,11 @@ class StoredPopulation:
 
     def __init__(self, *paths: str | Path):
         self.shards = Shards(*paths)
+
+    @classmethod
+    def within(cls, folder: str, files: Iterable[str]) -> "StoredPopulation":
+        """The population, of several in a list of files, whose shards lie in `folder`."""
+        return cls(*dict.fromkeys(file for file in files if str(Path(file).parent) == folder))
 
     def __len__(self) -> int:
         return len(self.shards)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workflow_scripts.configuration.methods import PEMethod, RandomMethod, RealMethod
+from workflow_scripts.privacy.zones import JOURNAL
 from workflow_scripts.stages import Stage
 
 REAL = "real"
@@ -47,6 +48,10 @@ class Run:
     def directory(self) -> str:
         """Where the run's files lie; `real` has none outside the evaluation zone."""
         return f"results/runs/{self.identity}"
+
+    def vote_journal(self, t: int) -> str:
+        """Where the votes of iteration t are journalled."""
+        return f"{JOURNAL}/{self.identity}/iter{t}.safetensors"
 
     @property
     def evaluation(self) -> str:

@@ -32,6 +32,8 @@ class Release:
     event : GaussianEvent
     release_id : str
         Names this draw wherever it is charged. A digest of released values only.
+    about : dict of arrays
+        What each value is about, as far as it is not sensitive.
     replayed : bool
         True if the values came from the journal.
     """
@@ -39,6 +41,7 @@ class Release:
     values: np.ndarray
     event: GaussianEvent
     release_id: str
+    about: dict[str, np.ndarray]
     replayed: bool
 
     def ledger(self, mechanism: str, iteration: int, noise_source: str) -> dict:
@@ -59,7 +62,7 @@ def release_once(
     entry: str | Path,
     identity: str,
     inputs: Mapping[str, str],
-    draw: Callable[[], tuple[np.ndarray, GaussianEvent]],
+    draw: Callable[[], tuple[np.ndarray, GaussianEvent, dict[str, np.ndarray]]],
 ) -> Release:
     """Release through a journal entry: draw the first time, replay ever after.
 
@@ -74,7 +77,8 @@ def release_once(
         Digest of every input and setting that the release depends on. SENSITIVE: a digest of
         private data identifies it, so digests stay in the journal.
     draw : callable
-        The mechanism.
+        The mechanism: noisy values, what they cost, and what they are about. Called at most once
+        for an entry; whatever it reads is not needed for a replay.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def release_once(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if entry.exists():
             return _replay(entry, inputs)
-        values, event = draw()
+        values, event, about = draw()
         release_id = digest(identity, values)[:32]
         metadata = {
             "identity": identity,
@@ -96,8 +100,8 @@ def release_once(
             "inputs": dict(inputs),
             "release_id": release_id,
         }
-        write_arrays(entry, {"values": values}, metadata)
-        return Release(values, event, release_id, replayed=False)
+        write_arrays(entry, {"values": values, **about}, metadata)
+        return Release(values, event, release_id, about, replayed=False)
 
 
 def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
@@ -113,5 +117,5 @@ def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
             "make it a setting (for a data set: raise its version) so that it gets a new directory."
         )
     event = GaussianEvent(**metadata["event"])
-    values = read_arrays(entry, "values")["values"]
-    return Release(values, event, metadata["release_id"], replayed=True)
+    about = read_arrays(entry)
+    return Release(about.pop("values"), event, metadata["release_id"], about, replayed=True)

@@ -24,6 +24,9 @@ ZONES = {
     "benchmarks": "results/benchmarks/",
 }
 
+# Where mechanisms write down what they are about to release.
+JOURNAL = "results/sensitive/journal"
+
 # Rules that read the sensitive zone and release something noisy, with a ledger.
 MECHANISMS = frozenset({"count_classes", "vote"})
 # Rules that measure against sensitive data and write into the evaluation zone alone.

@@ -24,8 +24,11 @@ def count_classes(job: Job) -> None:
             "noise_multiplier": str(noise_multiplier),
             "noise_source": source,
         },
-        draw=lambda: release_class_counts(
-            labels, settings["classes"], noise_multiplier, noise_rng(source, identity)
+        draw=lambda: (
+            *release_class_counts(
+                labels, settings["classes"], noise_multiplier, noise_rng(source, identity)
+            ),
+            {},
         ),
     )
     print("replayed from the journal" if release.replayed else "drawn")

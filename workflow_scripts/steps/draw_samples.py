@@ -9,12 +9,10 @@ from workflow_scripts.step import Job, run
 
 
 def draw_samples(job: Job) -> None:
-    labels, classes, files = job.settings["rows"], job.settings["classes"], job.input.populations
-    image = job.settings["image"]
-    shards = len(files) // len(labels)
+    classes, image = job.settings["classes"], job.settings["image"]
     rows = []
-    for i, label in enumerate(labels):
-        population = StoredPopulation(*files[i * shards : (i + 1) * shards])
+    for label, folder in job.settings["rows"]:
+        population = StoredPopulation.within(folder, job.input.populations)
         # A joint histogram can lose a class, which is then an empty picture.
         first = [np.flatnonzero(population.labels == c)[:1] for c in range(len(classes))]
         images = np.zeros((len(classes), image["size"], image["size"], image["channels"]), np.uint8)

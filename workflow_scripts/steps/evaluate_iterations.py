@@ -12,11 +12,9 @@ from workflow_scripts.step import Job, run
 def evaluate_iterations(job: Job) -> None:
     settings, files = job.settings, job.input.populations
     test = read_arrays(job.open(job.input.test))
-    # The shards of all populations in one list, population after population.
-    shards = len(files) // len(settings["iterations"])
     values = {}
-    for i, t in enumerate(settings["iterations"]):
-        population = StoredPopulation(*files[i * shards : (i + 1) * shards])
+    for t, folder in settings["populations"].items():
+        population = StoredPopulation.within(folder, files)
         images = [fit(block.images, **settings["image"]) for block in population.blocks()]
         values[t] = accuracy(
             {"images": np.concatenate(images), "labels": population.labels},

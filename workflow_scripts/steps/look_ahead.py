@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from workflow_scripts.encoders import open_encoder
-from workflow_scripts.evolution.blocks import blocks_of, look_ahead
+from workflow_scripts.evolution.blocks import blocks_of, look_ahead, rows_of
 from workflow_scripts.files import write_rows
 from workflow_scripts.generators import open_generator
 from workflow_scripts.generators.population import StoredPopulation
@@ -12,26 +12,27 @@ from workflow_scripts.step import Job, run
 
 def look_ahead_shard(job: Job) -> None:
     settings = job.settings
-    candidates = StoredPopulation(job.input.population)
     folder = Path(job.output.lookahead).parent
     generator = None
     if settings["lookahead"]:
         generator = open_generator(
             settings["generator"], settings["classes"], job.input.model, folder / "answers"
         )
+    blocks = blocks_of(settings["size"], settings["block_size"], job.wildcards.scatteritem)
+    rows = rows_of(blocks, settings["copies"])
     embeddings = look_ahead(
         generator,
         open_encoder(settings["encoder"], job.input.get("weights")),
-        candidates,
+        StoredPopulation(*job.input.population),
         settings["copies"],
         settings["degree"],
         settings["lookahead"],
         settings["image"],
-        blocks_of(settings["size"], settings["block_size"], job.wildcards.scatteritem),
+        blocks,
         settings["identity"],
     )
     job.claim(folder)
-    write_rows(job.output.lookahead, embeddings, len(candidates))
+    write_rows(job.output.lookahead, embeddings, rows.stop - rows.start)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def vary_shard(job: Job) -> None:
         settings["image"],
         blocks,
         identity,
+        offset=rows.start,
     )
     write_rows(job.output.lookahead, embeddings, rows.stop - rows.start)
 

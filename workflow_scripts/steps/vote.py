@@ -13,26 +13,27 @@ def vote(job: Job) -> None:
     settings, source = job.settings, job.settings["noise_source"]
     sigma = read_budget(job.input.budget, settings)["noise_multiplier"]
     identity = f"{settings['identity']}/iter{settings['iteration']}"
-    private = Shards(*map(job.open, job.input.embeddings))
-    candidates = Shards(*job.input.lookahead)
     ballot = {name: settings[name] for name in ("neighbours", "metric", "joint")}
+
+    def draw():
+        private = Shards(*map(job.open, job.input.embeddings))
+        candidates = Shards(*job.input.lookahead)
+        noisy = release_votes(private, candidates, sigma, noise_rng(source, identity), **ballot)
+        return *noisy, {name: candidates[name] for name in ("labels", "brightness")}
 
     release = release_once(
         job.journal(f"{identity}.safetensors"),
         identity,
         inputs={
-            "sensitive embeddings": private.digest(),
-            "lookahead": candidates.digest(),
+            "sensitive images": Shards(job.open(job.input.train)).digest(),
             "noise_multiplier": str(sigma),
             "noise_source": source,
             **{name: str(value) for name, value in ballot.items()},
         },
-        draw=lambda: release_votes(
-            private, candidates, sigma, noise_rng(source, identity), **ballot
-        ),
+        draw=draw,
     )
     print("replayed from the journal" if release.replayed else "drawn")
-    write_arrays(job.output.votes, {"votes": release.values, "labels": candidates["labels"]})
+    write_arrays(job.output.votes, {"votes": release.values, **release.about})
     write_json(job.output.ledger, release.ledger("vote", settings["iteration"], source))
 
 
