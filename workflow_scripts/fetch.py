@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from workflow_scripts.files import write_atomically
+from workflow_scripts.privacy.zones import is_apart
 from workflow_scripts.problems import Problem
 
 CHUNK = 1 << 20
@@ -117,6 +118,8 @@ def _broken_off(url: str, temporary: Path) -> str:
 
 def _copy(place: str, temporary: Path) -> None:
     source = Path(unquote(urlsplit(place).path) if place.startswith("file://") else place)
+    if not is_apart(source):
+        raise FetchProblem(f"{place}: lies in the workflow's own results")
     if not source.is_file():
         raise FetchProblem(f"{place}: no such file")
     try:

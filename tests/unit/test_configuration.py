@@ -417,9 +417,24 @@ def test_private_data_under_a_public_name_are_refused(tmp_path, catalogue):
     assert "fidelity_encoders: uses the public data set 'leak'" in found
 
 
-def test_files_of_the_workflow_itself_are_no_sources(tmp_path, catalogue):
-    catalogue["generators"]["text"]["fonts"] = "results/sensitive/fonts"
+@pytest.mark.parametrize("fonts", ["results/sensitive/fonts", ".", "results", "/"])
+def test_files_of_the_workflow_itself_are_no_sources(tmp_path, catalogue, fonts):
+    catalogue["generators"]["text"]["fonts"] = fonts
     assert "outside of the workflow's own results" in message(tmp_path, catalogue)
+
+
+def test_a_private_file_behind_a_url_is_private(tmp_path, catalogue):
+    shape = {"image": {"size": 8, "channels": 1}, "classes": [str(i) for i in range(10)]}
+    url = {"url": f"file://{tmp_path}/private.npz", "hash": f"sha256:{64 * '0'}"}
+    digits = catalogue["datasets"]["sensitive"]["digits"]
+    digits["source"] = {"kind": "npz", "path": f"{tmp_path}/private.npz"}
+    catalogue["datasets"]["public"]["leak"] = {"source": {"kind": "npz", "path": url}, **shape}
+    catalogue["generators"]["leak"] = {"kind": "pool", "dataset": "leak", "encoder": "pixels"}
+    catalogue["methods"]["leak"] = {"family": "random", "generator": "leak", "samples": 10}
+    found = message(tmp_path, catalogue, methods=["leak"])
+    assert "uses the public data set 'leak', whose files are those of the sensitive" in found
+    url["url"] = "file:///proc/self/cwd/results/sensitive/journal/x.npz"
+    assert "outside of the workflow's own results" in message(tmp_path, catalogue, methods=["leak"])
 
 
 def test_two_downloads_of_one_name_are_refused(tmp_path, catalogue):

@@ -185,6 +185,18 @@ def test_a_local_file_is_copied_if_it_has_the_hash(tmp_path, target, form):
 # Mirrors
 
 
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_file_of_the_workflows_own_results_is_not_fetched(tmp_path, target, form, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    private = tmp_path / "results/sensitive/train"
+    private.parent.mkdir(parents=True)
+    private.write_bytes(b"private")
+    expected = f"sha256:{hashlib.sha256(b'private').hexdigest()}"
+    with pytest.raises(FetchProblem, match="lies in the workflow's own results"):
+        fetch(form.format(private), target, expected)
+    assert not target.exists()
+
+
 def test_a_mirror_is_asked_first_and_may_suffice(server, target, tmp_path):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror/data.bin").write_bytes(CONTENT)

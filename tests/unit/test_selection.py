@@ -87,9 +87,7 @@ def test_selection_depends_on_noisy_votes_and_public_randomness_only():
 def test_candidates_may_differ_from_those_of_the_votes_by_rounding_alone():
     voted_on = np.array([10, 200, 30], np.float32)
     check_candidates(voted_on, voted_on + np.float32(0.4))
-    with pytest.raises(
-        OtherCandidates, match=r"1 of 3 .* number 1: found .* 203.0, expected 200.0"
-    ):
+    with pytest.raises(OtherCandidates, match=r"1 of 3 .* number 1: .* 203.0, expected 200.0"):
         check_candidates(voted_on, np.array([10, 203, 30], np.float32))
     with pytest.raises(OtherCandidates, match="found 2 candidates; the votes are on 3"):
         check_candidates(voted_on, voted_on[:2])

@@ -6,7 +6,7 @@ A file is a path, or something to be fetched: a URL with the hash that its publi
 import os
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, model_validator
 
@@ -46,8 +46,19 @@ class Download(Model):
         """The file name of the URL."""
         return PurePosixPath(urlsplit(self.url).path).name
 
+    @property
+    def local(self) -> str | None:
+        """The path of a `file://` URL."""
+        address = urlsplit(self.url)
+        return unquote(address.path) if address.scheme == "file" else None
+
 
 File = str | Download
+
+
+def path_of(file: File) -> str | None:
+    """Where a file is on this machine, None for one on the web."""
+    return file.local if isinstance(file, Download) else file
 
 
 class Source(Model):
@@ -83,10 +94,12 @@ class Source(Model):
     @property
     def origins(self) -> frozenset[str]:
         """What tells whether two sources are the same data: paths, hashes, or the kind."""
-        files = {
-            file.hash if isinstance(file, Download) else os.path.realpath(file)
-            for file in self.files.values()
-        }
+        files = set()
+        for file in self.files.values():
+            if path := path_of(file):
+                files.add(os.path.realpath(path))
+            if isinstance(file, Download):
+                files.add(file.hash)
         return frozenset(files or {self.kind})
 
     @property

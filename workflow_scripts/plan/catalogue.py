@@ -10,6 +10,7 @@ from workflow_scripts.configuration.datasets import (
     PublicDataset,
     Rendered,
     SensitiveDataset,
+    path_of,
 )
 from workflow_scripts.configuration.encoders import CnnEncoder, Encoder, PixelEncoder
 from workflow_scripts.configuration.generators import (
@@ -23,7 +24,7 @@ from workflow_scripts.configuration.generators import (
 )
 from workflow_scripts.configuration.model import ImageShape
 from workflow_scripts.generators.fonts import FontProblem, find_fonts, font_listing
-from workflow_scripts.privacy.zones import zone_of
+from workflow_scripts.privacy.zones import is_apart
 from workflow_scripts.problems import Problem
 from workflow_scripts.stages import VERSIONS, Stage
 
@@ -108,10 +109,11 @@ class Catalogue:
 
     def _note_absent(self, files: dict[str, File], *place: str) -> None:
         for key, file in files.items():
-            if isinstance(file, str) and zone_of(file) is not None:
+            path = path_of(file)
+            if path and not is_apart(path):
                 raise ConfigurationProblem(
-                    f"{self.where(*place, key)}: found {file!r}; allowed: a path outside of the "
-                    "workflow's own results"
+                    f"{self.where(*place, key)}: found {path!r}; allowed: a path outside of the "
+                    "workflow's own results, and not a folder that they lie in"
                 )
             if isinstance(file, str) and not (self.root / file).exists():
                 self.absent[self.where(*place, key)] = file

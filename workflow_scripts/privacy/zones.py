@@ -87,6 +87,15 @@ def zone_of(path: str) -> str | None:
     return None
 
 
+def is_apart(path: str | Path) -> bool:
+    """Whether a path leads neither into the workflow's results nor to a folder above them."""
+    found = Path(os.path.realpath(path))
+    for folder in map(Path, map(os.path.realpath, ("results", ZONES["sensitive"]))):
+        if folder == found or folder in found.parents or found in folder.parents:
+            return False
+    return True
+
+
 def within(*zones: str) -> Callable:
     """Declare the zones that an input function's paths lie in, and hold it to them.
 
