@@ -250,7 +250,7 @@ def is_journalled(wildcards):
     Candidates that another job makes again are the same but for rounding, and to vote on them
     would be a second release.
     """
-    return os.path.exists(run_of(PLAN, wildcards).vote_journal(int(wildcards.t)))
+    return os.path.exists(run_of(PLAN, wildcards).journal(f"iter{wildcards.t}"))
 
 
 @within("sensitive")

@@ -197,7 +197,8 @@ def _count_classes(plan: Plan, wildcards) -> dict:
     return {
         **_budget(plan, run),
         "noise_source": plan.experiment.noise_source,
-        "identity": run.identity,
+        "identity": f"{run.identity}/class_counts",
+        "journal": run.journal("class_counts"),
         "classes": len(run.dataset.settings["dataset"]["classes"]),
     }
 
@@ -207,7 +208,8 @@ def _vote(plan: Plan, wildcards) -> dict:
     return {
         **_budget(plan, run),
         "noise_source": plan.experiment.noise_source,
-        "identity": run.identity,
+        "identity": f"{run.identity}/iter{wildcards.t}",
+        "journal": run.journal(f"iter{wildcards.t}"),
         "iteration": int(wildcards.t),
         "neighbours": run.settings.neighbours,
         "metric": run.settings.metric,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.files import claim_directory
-from workflow_scripts.privacy.zones import JOURNAL, open_sensitive, zone_of
+from workflow_scripts.privacy.zones import open_sensitive, zone_of
 from workflow_scripts.problems import Problem
 
 
@@ -37,12 +37,8 @@ class Job:
     settings: dict
 
     def open(self, path: str) -> Path:
-        """An input's path; a sensitive one goes through the zone's one door."""
+        """A file's path; a sensitive one goes through the zone's one door."""
         return open_sensitive(path, self.rule) if zone_of(path) == "sensitive" else Path(path)
-
-    def journal(self, entry: str) -> Path:
-        """Where a mechanism journals a release: in the sensitive zone."""
-        return open_sensitive(f"{JOURNAL}/{entry}", self.rule)
 
     def claim(self, directory: str | Path) -> None:
         """Write or compare the `settings.json` of a stage's directory."""

@@ -423,6 +423,12 @@ def test_files_of_the_workflow_itself_are_no_sources(tmp_path, catalogue, fonts)
     assert "outside of the workflow's own results" in message(tmp_path, catalogue)
 
 
+def test_a_path_that_hides_where_it_leads_is_refused(tmp_path, catalogue):
+    catalogue["generators"]["text"]["fonts"] = "../fonts"
+    found = message(tmp_path, catalogue)
+    assert "generators.yaml, text.fonts: found '../fonts'; allowed: a path without '..'" in found
+
+
 def test_a_private_file_behind_a_url_is_private(tmp_path, catalogue):
     shape = {"image": {"size": 8, "channels": 1}, "classes": [str(i) for i in range(10)]}
     url = {"url": f"file://{tmp_path}/private.npz", "hash": f"sha256:{64 * '0'}"}

@@ -182,9 +182,6 @@ def test_a_local_file_is_copied_if_it_has_the_hash(tmp_path, target, form):
         fetch(str(source), target, MD5)
 
 
-# Mirrors
-
-
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
 def test_a_file_of_the_workflows_own_results_is_not_fetched(tmp_path, target, form, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -195,6 +192,9 @@ def test_a_file_of_the_workflows_own_results_is_not_fetched(tmp_path, target, fo
     with pytest.raises(FetchProblem, match="lies in the workflow's own results"):
         fetch(form.format(private), target, expected)
     assert not target.exists()
+
+
+# Mirrors
 
 
 def test_a_mirror_is_asked_first_and_may_suffice(server, target, tmp_path):

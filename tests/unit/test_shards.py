@@ -91,7 +91,7 @@ def test_a_selection_from_a_large_file_needs_memory_for_a_block_only(tmp_path):
     script = """
 import sys, numpy as np
 from workflow_scripts.files import write_rows
-from workflow_scripts.shards import Shards, shard_files
+from workflow_scripts.shards import Shards
 
 def anonymous():
     (line,) = [l for l in open('/proc/self/status') if l.startswith('RssAnon')]

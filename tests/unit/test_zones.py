@@ -122,3 +122,17 @@ def test_a_link_into_the_sensitive_zone_is_that_zone(tmp_path, monkeypatch):
     (tmp_path / "innocent").symlink_to("results/sensitive")
     assert zones.zone_of("innocent/train.safetensors") == "sensitive"
     assert zones.zone_of("elsewhere/train.safetensors") is None
+
+
+def test_results_and_what_lies_above_them_are_not_apart(tmp_path, monkeypatch):
+    project, disk = tmp_path / "project", tmp_path / "disk"
+    monkeypatch.chdir(tmp_path)
+    (project / "results").mkdir(parents=True)
+    (disk / "public").mkdir(parents=True)
+    (project / "results/public").symlink_to(disk / "public")
+    monkeypatch.chdir(project)
+    inside = ["results/runs/x", "results/public/x", disk / "public/x", project / "results/other"]
+    for path in [*inside, ".", "results", tmp_path, disk, "/"]:
+        assert not zones.is_apart(path), path
+    for path in ["data", project / "resultsx", disk / "private", tmp_path / "elsewhere/x"]:
+        assert zones.is_apart(path), path

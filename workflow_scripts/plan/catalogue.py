@@ -109,6 +109,10 @@ class Catalogue:
 
     def _note_absent(self, files: dict[str, File], *place: str) -> None:
         for key, file in files.items():
+            if isinstance(file, str) and ".." in Path(file).parts:
+                raise ConfigurationProblem(
+                    f"{self.where(*place, key)}: found {file!r}; allowed: a path without '..'"
+                )
             path = path_of(file)
             if path and not is_apart(path):
                 raise ConfigurationProblem(

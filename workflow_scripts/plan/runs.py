@@ -49,9 +49,9 @@ class Run:
         """Where the run's files lie; `real` has none outside the evaluation zone."""
         return f"results/runs/{self.identity}"
 
-    def vote_journal(self, t: int) -> str:
-        """Where the votes of iteration t are journalled."""
-        return f"{JOURNAL}/{self.identity}/iter{t}.safetensors"
+    def journal(self, release: str) -> str:
+        """Where a release is journalled: `iter{t}` or `class_counts`."""
+        return f"{JOURNAL}/{self.identity}/{release}.safetensors"
 
     @property
     def evaluation(self) -> str:

@@ -74,8 +74,9 @@ def release_once(
     identity : str
         What is released: data set, method, ε, seed, iteration.
     inputs : mapping
-        Digest of every input and setting that the release depends on. SENSITIVE: a digest of
-        private data identifies it, so digests stay in the journal.
+        Digests of the sensitive data, and settings. What else a release depends on is named by the
+        keys in `identity`. SENSITIVE: a digest of private data identifies it, so digests stay in
+        the journal.
     draw : callable
         The mechanism: noisy values, what they cost, and what they are about. Called at most once
         for an entry; whatever it reads is not needed for a replay.

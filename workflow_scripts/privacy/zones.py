@@ -88,9 +88,12 @@ def zone_of(path: str) -> str | None:
 
 
 def is_apart(path: str | Path) -> bool:
-    """Whether a path leads neither into the workflow's results nor to a folder above them."""
+    """Whether a path leads neither into the workflow's results nor to a folder above them.
+
+    Each zone may be a link to another place.
+    """
     found = Path(os.path.realpath(path))
-    for folder in map(Path, map(os.path.realpath, ("results", ZONES["sensitive"]))):
+    for folder in map(Path, map(os.path.realpath, ("results", *ZONES.values()))):
         if folder == found or folder in found.parents or found in folder.parents:
             return False
     return True

@@ -12,11 +12,11 @@ def count_classes(job: Job) -> None:
     settings, source = job.settings, job.settings["noise_source"]
     read_budget(job.input.budget, settings)
     (noise_multiplier,) = settings["class_count_noise"]
-    identity = f"{settings['identity']}/class_counts"
+    identity = settings["identity"]
     labels = open_arrays(job.open(job.input.train))["labels"]
 
     release = release_once(
-        job.journal(f"{identity}.safetensors"),
+        job.open(settings["journal"]),
         identity,
         inputs={
             "labels": digest(labels),

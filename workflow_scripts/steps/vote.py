@@ -12,7 +12,7 @@ from workflow_scripts.step import Job, run
 def vote(job: Job) -> None:
     settings, source = job.settings, job.settings["noise_source"]
     sigma = read_budget(job.input.budget, settings)["noise_multiplier"]
-    identity = f"{settings['identity']}/iter{settings['iteration']}"
+    identity = settings["identity"]
     ballot = {name: settings[name] for name in ("neighbours", "metric", "joint")}
 
     def draw():
@@ -22,7 +22,7 @@ def vote(job: Job) -> None:
         return *noisy, {name: candidates[name] for name in ("labels", "brightness")}
 
     release = release_once(
-        job.journal(f"{identity}.safetensors"),
+        job.open(settings["journal"]),
         identity,
         inputs={
             "sensitive images": Shards(job.open(job.input.train)).digest(),
