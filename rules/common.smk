@@ -15,6 +15,7 @@ from workflow_scripts.settings import (
     metric_files,
     pictured_datasets,
     pictured_iterations,
+    query_figures,
     run_of,
     settings_of,
 )
@@ -45,6 +46,8 @@ wildcard_constraints:
     initial=LABEL,
     lookahead=LABEL,
     method=LABEL,
+    query=LABEL,
+    pretraining=LABEL,
     classifier=LABEL,
     fidelity=LABEL,
     split="train|test",
@@ -69,9 +72,14 @@ RENDERED = one_of(PLAN.labels("dataset", "rendered"))
 PREPARED = one_of(set(PLAN.labels("dataset")) - set(PLAN.labels("dataset", "rendered")))
 TRAINED_ENCODERS = one_of(PLAN.labels("encoder", "cnn"))
 FETCHED_ENCODERS = one_of(PLAN.labels("encoder", "inception", "clip", "dinov2", "torchscript"))
-TRAINED_GENERATORS = one_of(PLAN.labels("generator", "diffusion"))
+TRAINED_GENERATORS = one_of(PLAN.labels("generator", "diffusion", "edm"))
 FETCHED_GENERATORS = one_of(PLAN.labels("generator", "diffusers"))
 POOLS = one_of(PLAN.labels("generator", "pool"))
+EVOLVED = one_of(PLAN.methods_of("pe"))
+SEMANTIC_QUERIES, CENTRAL_IMAGES = (
+    one_of(PLAN.queries_of(mechanism)) for mechanism in ("query_classes", "release_central_images")
+)
+FINETUNED = one_of(PLAN.methods_of("dp-sgd"))
 KEPT, DROPPED = (one_of(map(str, iterations)) for iterations in PLAN.kept_iterations())
 
 
@@ -140,7 +148,7 @@ def files_of(generator):
     """What `open_generator` needs of a generator, in its order."""
     folder = f"results/public/generators/{generator.label}"
     match generator.settings["generator"]["kind"]:
-        case "diffusion" | "diffusers":
+        case "diffusion" | "edm" | "diffusers":
             return [f"{folder}/pipeline"]
         case "pool":
             return [public_images_of(generator), f"{folder}/index"]
@@ -298,10 +306,26 @@ def last_parents(wildcards):
 
 @within("released")
 def run_ledgers(wildcards):
-    run = run_of(PLAN, wildcards)
-    folders = ["class_counts"] if run.counts_classes else []
-    folders += [f"iter{t}" for t in range(1, run.iterations + 1)]
-    return [f"{run.directory}/{folder}/ledger.json" for folder in folders]
+    return list(PLAN.ledgers(run_of(PLAN, wildcards)))
+
+
+@within("public")
+def query_classifier(wildcards):
+    _, classifier = PLAN.stages[wildcards.query].parents
+    return weights_of(classifier)
+
+
+@within("public")
+def pretraining_images(wildcards):
+    _, public = PLAN.stages[wildcards.pretraining].parents
+    return f"results/public/datasets/{public.label}/images.safetensors"
+
+
+@within("public", "released")
+def training_start(wildcards):
+    """The model that a run's training starts from; nothing at random weights."""
+    folder = PLAN.start(run_of(PLAN, wildcards))
+    return [folder] if folder else []
 
 
 @within("public", "released")
@@ -347,10 +371,35 @@ def pictured_statements(wildcards):
     return [f"{run.directory}/privacy.json" for run in runs]
 
 
+def selection_folder(wildcards):
+    seed = PLAN.experiment.seeds[0]
+    folder = f"results/runs/{wildcards.dataset}/queries/{wildcards.query}/seed{seed}"
+    return f"{folder}/pretrained/{wildcards.pretraining}"
+
+
+@within("released")
+def drawn_selection(wildcards):
+    return f"{selection_folder(wildcards)}/selection.safetensors"
+
+
+@within("released")
+def drawn_summary(wildcards):
+    return f"{selection_folder(wildcards)}/selection.json"
+
+
+@within("released")
+def query_statements(wildcards):
+    """The accounts of the runs that use a query."""
+    runs = (run for run in PLAN.runs if run.is_trained and run.dataset.label == wildcards.dataset)
+    asked = ((run, PLAN.query(run)) for run in runs if run.seed == PLAN.experiment.seeds[0])
+    return [f"{run.directory}/privacy.json" for run, query in asked if query and query.stage.label == wildcards.query]
+
+
 @within("report")
 def report_figures(wildcards):
     folder = f"results/reports/{EXPERIMENT}/figures"
     names = ["accuracy_by_iteration", "accuracy_by_epsilon"] if iteration_files(PLAN) else []
     names += ["diagnostics"] if diagnostics_files(PLAN) else []
+    names += ["query_{}_{}_{}".format(*labels) for labels in query_figures(PLAN)]
     names += [f"samples_{label}" for label in pictured_datasets(PLAN)]
     return [f"{folder}/{name}.png" for name in names]

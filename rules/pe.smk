@@ -171,3 +171,5 @@ use rule vary as vary_last with:
         "results/logs/vary/{dataset}/{method}/eps{epsilon}/seed{seed}/final.{scatteritem}.log",
     benchmark:
         "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/vary.final.{scatteritem}.tsv"
+    wildcard_constraints:
+        method=EVOLVED,

@@ -176,6 +176,30 @@ rule draw_samples:
         "../workflow_scripts/steps/draw_samples.py"
 
 
+rule draw_query:
+    """The noisy counts of a semantic query, their noise, and what was chosen (first seed)."""
+    input:
+        selection=drawn_selection,
+        summary=drawn_summary,
+        # Nothing of a run is pictured before its account.
+        statements=query_statements,
+    output:
+        figure=report(
+            "results/reports/{experiment}/figures/query_{dataset}_{query}_{pretraining}.png",
+            caption="report/query.rst",
+            category="Diagnostics",
+            labels={"result": "semantic query"},
+        ),
+    log:
+        "results/logs/report/{experiment}/draw_query.{dataset}.{query}.{pretraining}.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/draw_query.{dataset}.{query}.{pretraining}.tsv"
+    conda:
+        "../environment.yml"
+    script:
+        "../workflow_scripts/steps/draw_query.py"
+
+
 rule write_report:
     """One self-contained HTML page."""
     input:

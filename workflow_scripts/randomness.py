@@ -17,3 +17,8 @@ def rng_of(*identity: str | int | float) -> np.random.Generator:
     canonical = json.dumps(identity).encode()
     words = np.frombuffer(hashlib.sha256(canonical).digest(), dtype=np.uint32)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words.tolist())))
+
+
+def seed_of(*identity: str | int | float) -> int:
+    """A seed of 63 bits for a use, for what takes seeds instead of generators."""
+    return int(rng_of(*identity).integers(2**63))

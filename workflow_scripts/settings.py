@@ -13,6 +13,7 @@ from workflow_scripts.plan import Plan
 from workflow_scripts.plan.runs import Run
 from workflow_scripts.proportions import divide
 from workflow_scripts.stages import Stage, canonical
+from workflow_scripts.training_settings import TRAINING_STEPS
 
 
 def settings_of(plan: Plan, step: str) -> Callable[[Any], dict]:
@@ -170,22 +171,9 @@ def _look_ahead(plan: Plan, wildcards) -> dict:
     }
 
 
-def _count_noise(run: Run) -> list[float]:
-    return [run.settings.class_count_noise] if run.counts_classes else []
-
-
-def _budget(plan: Plan, run: Run) -> dict:
-    return {
-        "epsilon": float(run.epsilon),
-        "delta": plan.delta(run),
-        "iterations": run.iterations,
-        "class_count_noise": _count_noise(run),
-    }
-
-
 def _calibrate(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
-    return {"stage": run.method.description, **_budget(plan, run)}
+    return {"stage": run.method.description, **plan.budget(run)}
 
 
 def _image(run: Run) -> dict:
@@ -195,18 +183,19 @@ def _image(run: Run) -> dict:
 def _count_classes(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
     return {
-        **_budget(plan, run),
+        **plan.budget(run),
         "noise_source": plan.experiment.noise_source,
         "identity": f"{run.identity}/class_counts",
         "journal": run.journal("class_counts"),
         "classes": len(run.dataset.settings["dataset"]["classes"]),
+        "class_count_noise": run.settings.class_count_noise,
     }
 
 
 def _vote(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
     return {
-        **_budget(plan, run),
+        **plan.budget(run),
         "noise_source": plan.experiment.noise_source,
         "identity": f"{run.identity}/iter{wildcards.t}",
         "journal": run.journal(f"iter{wildcards.t}"),
@@ -273,7 +262,7 @@ def _account(plan: Plan, wildcards) -> dict:
         "delta": plan.delta(run),
         "train_size": run.dataset.settings["dataset"]["train_size"],
         "noise_source": plan.experiment.noise_source,
-        "releases": plan.releases(run),
+        "releases": list(plan.ledgers(run).values()),
     }
 
 
@@ -391,7 +380,7 @@ def _draw_samples(plan: Plan, wildcards) -> dict:
     rows = []
     for run, t in pictured_iterations(plan, wildcards.dataset):
         name = run.method.name
-        label = f"{name} ε={run.epsilon}, t={t}" if run.iterations else f"{name} ε=0"
+        label = f"{name} ε={run.epsilon}" + (f", t={t}" if run.iterations else "")
         rows.append([label, plan.population_folder(run, t)])
     dataset = plan.stages[wildcards.dataset].settings["dataset"]
     return {"rows": rows, "classes": dataset["classes"], "image": dataset["image"]}
@@ -404,7 +393,23 @@ def _report(plan: Plan, wildcards) -> dict:
     }
 
 
+def query_figures(plan: Plan) -> list[tuple[str, str, str]]:
+    """What is drawn of the semantic queries of the first seed: data set, query, pre-training."""
+    first = plan.experiment.seeds[0]
+    found = {}
+    for run, query in plan.queries.values():
+        if query.mechanism == "query_classes" and run.seed == first:
+            pretraining = plan.trainings[run.method.label].pretraining
+            found[(run.dataset.label, query.stage.label, pretraining.label)] = None
+    return list(found)
+
+
+def _draw_query(plan: Plan, wildcards) -> dict:
+    return {"dataset": plan.stages[wildcards.dataset].name}
+
+
 STEPS: dict[str, Callable[[Plan, Any], dict]] = {
+    **TRAINING_STEPS,
     "fetch_sensitive": _fetch_sensitive,
     "fetch_public": _fetch_public,
     "prepare": _prepare,
@@ -433,5 +438,6 @@ STEPS: dict[str, Callable[[Plan, Any], dict]] = {
     "collect_diagnostics": _collect_diagnostics,
     "collect_runs": _collect_runs,
     "draw_samples": _draw_samples,
+    "draw_query": _draw_query,
     "report": _report,
 }

@@ -27,6 +27,10 @@ VERSIONS = {
     "initialise": 2,
     "look_ahead": 3,
     "pe": 3,
+    "query_classes": 1,
+    "release_central_images": 1,
+    "pretraining": 1,
+    "dp_sgd": 1,
     "utility": 2,
     "fidelity": 1,
 }

@@ -29,7 +29,7 @@ PROBABILITY = Degree(high=1)
 STEP = Degree(whole=True)
 
 
-def _ordered(**ranges: tuple[int, int]) -> None:
+def _ordered(**ranges: tuple[float, float]) -> None:
     for name, (low, high) in ranges.items():
         if low > high:
             raise ValueError(f"{name}: the smallest ({low}) exceeds the largest ({high})")
@@ -186,6 +186,73 @@ class TrainedDiffusion(Model):
                 f"sampling_steps ({self.sampling_steps}) exceeds timesteps ({self.timesteps})"
             )
         return self
+
+
+class EdmNetwork(Model):
+    """The U-Net of a denoiser: see `workflow_scripts.edm.network`."""
+
+    channels: Count
+    multipliers: Annotated[tuple[Count, ...], Field(min_length=1)]
+    blocks: Count = 2
+    attention: tuple[Count, ...] = ()
+
+    @model_validator(mode="after")
+    def _grouped(self):
+        if self.channels % 8:
+            raise ValueError(f"channels: found {self.channels}; allowed: a multiple of 8")
+        return self
+
+
+class EdmTraining(Model):
+    """The training of a denoiser without privacy: see `workflow_scripts.edm.training`."""
+
+    batch_size: Count
+    training_steps: Count
+    learning_rate: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    label_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    flip: bool = False
+
+
+class EdmSampling(Model):
+    """The way from noise to images: see `workflow_scripts.edm.sampling`.
+
+    `churn`, `churn_levels` and `churn_noise` are S_churn, S_min and S_max, and S_noise of
+    arXiv 2206.00364.
+    """
+
+    sampler: Literal["ddim", "heun", "churn", "stochastic-ddim"] = "ddim"
+    steps: Count
+    churn: Positive | None = None
+    churn_levels: tuple[NonNegative, NonNegative] | None = None
+    churn_noise: Positive | None = None
+
+    @model_validator(mode="after")
+    def _churned(self):
+        given = {"churn", "churn_levels", "churn_noise"} & self.model_dump(exclude_none=True).keys()
+        if self.sampler != "churn" and given:
+            raise ValueError(f"{min(given)}: goes with sampler: churn; found {self.sampler}")
+        if self.sampler == "churn" and self.churn is None:
+            raise ValueError("churn: missing; allowed: a number above 0, with sampler: churn")
+        if self.churn_levels is not None:
+            _ordered(churn_levels=self.churn_levels)
+        return self
+
+
+class EdmGenerator(Model):
+    """A class-conditional denoiser trained on public data: see `workflow_scripts.edm`."""
+
+    kind: Literal["edm"]
+    dataset: Name
+    network: EdmNetwork
+    training: EdmTraining
+    sampling: EdmSampling
+    seed: Index = 0
+    block_size: Count = 500
+
+    adopts: ClassVar = True
+    uses_torch: ClassVar = True
+    degrees: ClassVar = {"strength": Degree(high=1, above=True)}
 
 
 class DiffusersGenerator(Model):
@@ -348,6 +415,7 @@ Generator = Annotated[
     | AvatarGenerator
     | PoolGenerator
     | TrainedDiffusion
+    | EdmGenerator
     | DiffusersGenerator
     | ApiGenerator
     | PythonGenerator,

@@ -1,10 +1,18 @@
-"""methods.yaml: what is run, with every option of Private Evolution."""
+"""methods.yaml: what is run, with every option of Private Evolution and of DP-SGD."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from workflow_scripts.configuration.model import Count, Index, Model, Name, NonNegative, Positive
+from workflow_scripts.configuration.generators import EdmTraining
+from workflow_scripts.configuration.model import (
+    Count,
+    Index,
+    Model,
+    Name,
+    NonNegative,
+    Positive,
+)
 
 Schedule = NonNegative | tuple[NonNegative, ...]
 Variation = dict[str, Schedule]
@@ -134,4 +142,101 @@ class RealMethod(Model):
     family: Literal["real"]
 
 
-Method = Annotated[RandomMethod | PEMethod | RealMethod, Field(discriminator="family")]
+class SemanticQuery(Model):
+    """PrivImage's start: pre-training on the public classes that the sensitive images resemble.
+
+    `classifier` is an encoder that was trained on, or gives logits for, the classes of the model's
+    public data set. Every sensitive image votes for its `votes` likeliest classes; the noise on a
+    count is √votes × `noise_multiplier`. `selection_ratio` is the share of the public classes that
+    is selected.
+    """
+
+    query: Literal["semantic"]
+    classifier: Name
+    votes: Count
+    noise_multiplier: Positive
+    selection_ratio: Annotated[float, Field(ge=0.01, le=0.5)]
+
+
+class CentralImages(Model):
+    """DP-FETA's start: a warm-up on noisy means or modes of the sensitive classes.
+
+    Each of `images_per_class` releases is of a Poisson sample of the records, taken with
+    `sampling_probability`, at half the images' size. The warm-up sees `copies` of every image,
+    shifted, turned and zoomed.
+    """
+
+    query: Literal["central-images"]
+    centre: Literal["mean", "mode"] = "mean"
+    images_per_class: Count
+    sampling_probability: Annotated[float, Field(gt=0, lt=1)]
+    noise_multiplier: Positive
+    copies: Count = 50
+    training: EdmTraining
+
+
+class Adapters(Model):
+    """LoRA: low-rank adapters of this rank beside the attention's projections."""
+
+    rank: Count
+
+
+class Augmentation(Model):
+    """Random changes of the images that are trained on."""
+
+    flip: bool = False
+    shift: Index = 0
+
+
+class DpSgdMethod(Model):
+    """A diffusion model trained with DP-SGD: see docs/methods.md for every key.
+
+    `model` is a generator of kind `edm`: its network and its sampler are used, its public data and
+    its training where `start` asks for pre-training.
+    """
+
+    family: Literal["dp-sgd"]
+    model: Name
+    start: Literal["random", "pretrained"] | SemanticQuery | CentralImages
+    train: Literal["all", "attention"] | Adapters = "all"
+    batches_per_epoch: Annotated[int, Field(ge=2)]
+    epochs: Count
+    clipping_norm: Positive
+    noise_multiplicity: Count = 1
+    augmentation_multiplicity: Count = 1
+    augmentation: Augmentation = Augmentation()
+    learning_rate: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    precision: Literal["float32", "bfloat16"] = "float32"
+    samples: Count
+    class_fractions: Literal["uniform"] | dict[str, Positive] = "uniform"
+    physical_batch: Count | Literal["auto"] = "auto"
+    checkpoint_every: Count = 50
+
+    # How the training is run, which changes nothing but rounding.
+    operational: ClassVar = frozenset({"physical_batch", "checkpoint_every"})
+
+    @model_validator(mode="after")
+    def _augmented(self):
+        changes = self.augmentation.flip or self.augmentation.shift > 0
+        if self.augmentation_multiplicity > 1 and not changes:
+            raise ValueError(
+                "augmentation_multiplicity: without effect while augmentation changes nothing; "
+                "set augmentation.flip or augmentation.shift"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.batches_per_epoch * self.epochs
+
+    @property
+    def sampling_probability(self) -> float:
+        """q."""
+        return 1 / self.batches_per_epoch
+
+
+Method = Annotated[
+    RandomMethod | PEMethod | DpSgdMethod | RealMethod, Field(discriminator="family")
+]

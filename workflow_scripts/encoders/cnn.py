@@ -1,6 +1,7 @@
 """A small convolutional network trained on public data, as an encoder."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,15 +10,20 @@ from workflow_scripts.cnn import SmallCnn, apply, train_classifier
 from workflow_scripts.files import read_arrays, read_metadata, write_arrays
 
 
+def open_cnn(weights: str | Path) -> SmallCnn:
+    """The network that `train_encoder` wrote, with its head."""
+    network = SmallCnn(**read_metadata(weights))
+    network.load_state_dict(
+        {name: torch.from_numpy(values) for name, values in read_arrays(weights).items()}
+    )
+    return network
+
+
 class CnnEncoder:
     """Embeds images by the layer below the classifier's head."""
 
-    def __init__(self, weights: str):
-        network = SmallCnn(**read_metadata(weights))
-        network.load_state_dict(
-            {name: torch.from_numpy(values) for name, values in read_arrays(weights).items()}
-        )
-        self.features = network.features
+    def __init__(self, weights: str | Path):
+        self.features = open_cnn(weights).features
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return apply(self.features, images)

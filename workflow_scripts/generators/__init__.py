@@ -63,7 +63,7 @@ def open_generator(
             from workflow_scripts.generators.pool import ImagePool
 
             return ImagePool(classes, settings, *files)
-        case "diffusion" | "diffusers":
+        case "diffusion" | "edm" | "diffusers":
             from workflow_scripts.generators.pipelines import open_pipeline
 
             return open_pipeline(*files, classes, settings)

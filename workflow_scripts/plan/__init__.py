@@ -7,12 +7,14 @@ the file and key at fault.
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.configuration import Configuration, ConfigurationProblem
 from workflow_scripts.configuration.methods import (
+    DpSgdMethod,
     Method,
     PEMethod,
     Phase,
@@ -21,7 +23,9 @@ from workflow_scripts.configuration.methods import (
 )
 from workflow_scripts.configuration.reading import validate
 from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
-from workflow_scripts.plan.runs import MethodStages, Run
+from workflow_scripts.plan.runs import MethodStages, Query, Run, TrainingStages
+from workflow_scripts.plan.training import training_stages
+from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.proportions import divide
 from workflow_scripts.stages import VERSIONS, Stage, canonical
 
@@ -45,6 +49,7 @@ class Plan:
         self.experiment = configuration.experiment
         self.catalogue = Catalogue(configuration, root)
         self.methods: dict[str, MethodStages] = {}
+        self.trainings: dict[str, TrainingStages] = {}
         self._check_names()
         self.runs = [
             run
@@ -97,6 +102,12 @@ class Plan:
             if part in stage.settings and (not kinds or kind(stage.settings[part]) in kinds)
         ]
 
+    def methods_of(self, *families: str) -> list[str]:
+        """Labels of the methods of some families."""
+        return list(
+            dict.fromkeys(r.method.label for r in self.runs if r.settings.family in families)
+        )
+
     @cached_property
     def _runs_by_identity(self) -> dict[str, Run]:
         return {run.identity: run for run in self.runs}
@@ -116,10 +127,59 @@ class Plan:
         n = self.catalogue.sensitive(run.dataset.name).train_size
         return self.experiment.delta or 1 / (n * math.log(n))
 
-    def releases(self, run: Run) -> list[list]:
-        """The mechanism and iteration of everything that a run releases, in order."""
-        counts = [["count_classes", 0]] if run.counts_classes else []
-        return counts + [["vote", t] for t in range(1, run.iterations + 1)]
+    def budget(self, run: Run) -> dict:
+        """What a run may spend and on how many releases: see `privacy.budget.KEYS`."""
+        query, settings = self.query(run), run.settings
+        others = [asdict(query.event)] if query else []
+        if run.counts_classes:
+            others += [asdict(GaussianEvent(settings.class_count_noise, 1.0))]
+        return {
+            "epsilon": float(run.epsilon),
+            "delta": self.delta(run),
+            "iterations": settings.steps if run.is_trained else run.iterations,
+            "sampling_probability": settings.sampling_probability if run.is_trained else 1,
+            "others": others,
+        }
+
+    def ledgers(self, run: Run) -> dict[str, list]:
+        """The ledger of everything that a run releases → its mechanism and iteration, in order."""
+        if run.is_trained:
+            query = self.query(run)
+            asked = {f"{query.directory(run)}/ledger.json": [query.mechanism, 0]} if query else {}
+            return asked | {f"{run.directory}/finetuned/ledger.json": ["finetune", 0]}
+        found = {}
+        if run.counts_classes:
+            found[f"{run.directory}/class_counts/ledger.json"] = ["count_classes", 0]
+        for t in range(1, run.iterations + 1):
+            found[f"{run.directory}/iter{t}/ledger.json"] = ["vote", t]
+        return found
+
+    # --- training ---
+
+    def query(self, run: Run) -> Query | None:
+        """What a run asks the sensitive data before it trains."""
+        return self.trainings[run.method.label].query if run.is_trained else None
+
+    @cached_property
+    def queries(self) -> dict[str, tuple[Run, Query]]:
+        """Every query by its identity, and a run that uses it."""
+        asked = ((run, self.query(run)) for run in self.runs)
+        return {query.identity(run): (run, query) for run, query in asked if query}
+
+    def queries_of(self, mechanism: str) -> list[str]:
+        """Labels of the queries that a mechanism answers."""
+        labels = (q.stage.label for _, q in self.queries.values() if q.mechanism == mechanism)
+        return list(dict.fromkeys(labels))
+
+    def start(self, run: Run) -> str | None:
+        """The folder of the model that a run's training starts from; None at random weights."""
+        stages = self.trainings[run.method.label]
+        if stages.model:
+            return f"results/public/generators/{stages.model.label}/pipeline"
+        if stages.query:
+            folder = f"{stages.query.directory(run)}/pretrained/{stages.pretraining.label}"
+            return f"{folder}/pipeline"
+        return None
 
     # --- where a run's populations lie ---
 
@@ -128,6 +188,8 @@ class Plan:
 
         The initial population is public; the last one has no lookahead and a folder of its own.
         """
+        if run.is_trained:
+            return f"{run.directory}/final"
         if t == 0:
             return f"{self._initial_folder(run)}/population"
         if t == run.iterations:
@@ -178,7 +240,7 @@ class Plan:
         self,
         dataset_name: str,
         method_name: str,
-        settings: RandomMethod | PEMethod | RealMethod,
+        settings: RandomMethod | PEMethod | DpSgdMethod | RealMethod,
     ) -> Iterable[Run]:
         dataset = self.catalogue.sensitive_stage(dataset_name)
         if isinstance(settings, RealMethod):
@@ -194,10 +256,13 @@ class Plan:
             self.methods[method.label] = stages
             epsilons = ["0"]
         else:
-            stages = self._evolved(dataset_name, method_name, settings)
-            method = self._pe(method_name, settings, dataset, stages)
-            self._check_public(method, (*stages.generators, stages.encoder), dataset_name)
-            self.methods[method.label] = stages
+            if isinstance(settings, DpSgdMethod):
+                method = self._dp_sgd(dataset_name, method_name, settings, dataset)
+            else:
+                stages = self._evolved(dataset_name, method_name, settings)
+                method = self._pe(method_name, settings, dataset, stages)
+                self._check_public(method, (*stages.generators, stages.encoder), dataset_name)
+                self.methods[method.label] = stages
             epsilons = [f"{epsilon:g}" for epsilon in self.experiment.epsilons]
             if not epsilons:
                 raise ConfigurationProblem(
@@ -329,6 +394,34 @@ class Plan:
         }
         return Stage(name, own, (dataset, stages.initial, *generators, stages.lookahead))
 
+    def _dp_sgd(self, dataset_name: str, name: str, settings: DpSgdMethod, dataset: Stage) -> Stage:
+        """The stage of a method that trains with DP-SGD."""
+        where = self.catalogue.where("methods", name)
+        declared = self.catalogue.sensitive(dataset_name)
+        self._check_classes(settings, declared.classes, where)
+        fractions = self._fractions(settings.class_fractions, declared.classes, where)
+        counts = self._counts(settings.samples, fractions, declared.classes, where)
+        noise_source = self.experiment.noise_source
+        stages = training_stages(
+            self.catalogue, settings, dataset_name, counts, noise_source, where
+        )
+        model = self.catalogue.generator(settings.model, where)
+        own = settings.model_dump(exclude={"model", "start", *settings.operational})
+        own |= {
+            "version": VERSIONS["dp_sgd"],
+            "network": model.network.model_dump(),
+            "sampling": model.sampling.model_dump(),
+            "label_dropout": model.training.label_dropout,
+            "delta": self.experiment.delta or "1/(N ln N)",
+            "train_size": declared.train_size,
+            "noise_source": noise_source,
+        }
+        starts = tuple(filter(None, (stages.model, stages.pretraining)))
+        method = Stage(name, own, (dataset, *starts))
+        self._check_public(method, starts, dataset_name)
+        self.trainings[method.label] = stages
+        return method
+
     def _generator(
         self, name: str, settings: RandomMethod | PEMethod, dataset: Any, where: str
     ) -> tuple[Stage, tuple[str, ...]]:
@@ -402,7 +495,7 @@ class Plan:
 
     def _check_classes(self, settings: Any, classes: tuple[str, ...], where: str) -> None:
         for key in ("class_names", "class_fractions"):
-            named = getattr(settings, key)
+            named = getattr(settings, key, None)
             for class_name in named if isinstance(named, dict) else ():
                 if class_name not in classes:
                     raise unknown(f"{where}.{key}", class_name, classes)

@@ -16,6 +16,8 @@ from workflow_scripts.configuration.encoders import CnnEncoder, Encoder, PixelEn
 from workflow_scripts.configuration.generators import (
     AvatarGenerator,
     DiffusersGenerator,
+    EdmGenerator,
+    EdmNetwork,
     Generator,
     PoolGenerator,
     PythonGenerator,
@@ -172,11 +174,14 @@ class Catalogue:
                 except FontProblem as problem:
                     where = self.where("generators", name, "fonts")
                     raise ConfigurationProblem(f"{where}: {problem}") from None
-            case TrainedDiffusion():
-                parents = (
-                    self.public_stage(settings.dataset, self.where("generators", name, "dataset")),
-                )
-                self._check_levels(name, settings)
+            case TrainedDiffusion() | EdmGenerator():
+                where = self.where("generators", name)
+                parents = (self.public_stage(settings.dataset, f"{where}.dataset"),)
+                image = self.public(settings.dataset, where).image
+                if isinstance(settings, EdmGenerator):
+                    self.check_network(settings.network, image, where)
+                else:
+                    check_halvings(len(settings.channels), image, f"{where}.channels")
             case PoolGenerator():
                 where = self.where("generators", name)
                 parents = (
@@ -213,20 +218,22 @@ class Catalogue:
         files = sorted(file for file in (top, *top.rglob("*")) if file.is_file())
         return [f"{file.relative_to(top.parent)} {_content(file)}" for file in files]
 
-    def _check_levels(self, name: str, settings: TrainedDiffusion) -> None:
-        where = self.where("generators", name, "channels")
-        size = self.public(settings.dataset, where).image.size
-        halvings = len(settings.channels) - 1
-        if size % 2**halvings:
-            raise ConfigurationProblem(
-                f"{where}: found {len(settings.channels)} levels, which halve images "
-                f"of {size} pixels {halvings} times; allowed: as often as {size} is even"
-            )
+    def check_network(self, network: EdmNetwork, image: ImageShape, where: str) -> None:
+        """Refuse a denoiser's network that does not fit images of a shape.
+
+        `where` is the place of the generator.
+        """
+        levels = len(network.multipliers)
+        check_halvings(levels, image, f"{where}.network.multipliers")
+        sizes = [image.size // 2**level for level in range(levels)]
+        for resolution in network.attention:
+            if resolution not in sizes:
+                raise unknown(f"{where}.network.attention", resolution, sizes)
 
     def image_of(self, generator: Stage) -> ImageShape:
         """The shape of the images that a generator makes."""
         settings = self.configuration.generators[generator.name]
-        if isinstance(settings, (TrainedDiffusion, PoolGenerator)):
+        if isinstance(settings, (TrainedDiffusion, EdmGenerator, PoolGenerator)):
             return self.configuration.datasets.public[settings.dataset].image
         return settings.image
 
@@ -257,7 +264,7 @@ class Catalogue:
             case TextGenerator():
                 if isinstance(settings.texts, dict):
                     known = settings.texts
-            case TrainedDiffusion():
+            case TrainedDiffusion() | EdmGenerator():
                 known = self.configuration.datasets.public[settings.dataset].classes
             case PoolGenerator(match_classes=True):
                 known = self.configuration.datasets.public[settings.dataset].classes
@@ -316,6 +323,16 @@ def _content(file: Path) -> str:
     # At every start of the workflow, and of every job: weights are gigabytes.
     size = file.stat().st_size
     return sha256(file.read_bytes()).hexdigest() if size <= HASHED else str(size)
+
+
+def check_halvings(levels: int, image: ImageShape, where: str) -> None:
+    """Refuse a U-Net of more levels than the images can be halved for."""
+    halvings = levels - 1
+    if image.size % 2**halvings:
+        raise ConfigurationProblem(
+            f"{where}: found {levels} levels, which halve images of {image.size} pixels "
+            f"{halvings} times; allowed: as often as {image.size} is even"
+        )
 
 
 def check_samples(samples: int, classes: int, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from workflow_scripts.configuration.methods import PEMethod
+from workflow_scripts.configuration.methods import DpSgdMethod, PEMethod, RandomMethod
 from workflow_scripts.evolution.selection import threshold_in_votes
 from workflow_scripts.plan import Plan
 from workflow_scripts.plan.runs import Run
@@ -25,7 +25,8 @@ def generator_calls(method: PEMethod) -> int:
 def preview(plan: Plan) -> str:
     """A table of all (data set, method, ε), with the noise multiplier of the closed form.
 
-    `calibrate` verifies it with the accountant, which may raise it a little.
+    `calibrate` verifies it with the accountant, which may raise it a little. Where records are
+    sampled there is no closed form, and the accountant takes seconds.
     """
     seeds = len(plan.experiment.seeds)
     first = [run for run in plan.runs if run.seed == plan.experiment.seeds[0] and not run.is_real]
@@ -41,10 +42,19 @@ def preview(plan: Plan) -> str:
 
 def _row(plan: Plan, run: Run) -> Iterable[str]:
     method = run.settings
-    if not isinstance(method, PEMethod):
+    if isinstance(method, RandomMethod):
         samples = str(method.samples)
         return (run.dataset.name, run.method.name, "0", "–", "0", "–", "–", samples, samples)
     delta = plan.delta(run)
+    if isinstance(method, DpSgdMethod):
+        cost = (run.epsilon, f"{delta:.3g}", str(method.steps), "calibrated", "–")
+        return (
+            run.dataset.name,
+            run.method.name,
+            *cost,
+            str(method.samples),
+            f"{method.samples:,}",
+        )
     others = [method.class_count_noise] if run.counts_classes else []
     sigma = noise_multiplier_of(float(run.epsilon), delta, run.iterations, others)
     if sigma is None:

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from workflow_scripts.configuration.methods import PEMethod, RandomMethod, RealMethod
+from workflow_scripts.configuration.methods import (
+    DpSgdMethod,
+    PEMethod,
+    RandomMethod,
+    RealMethod,
+)
+from workflow_scripts.privacy.gaussian import Event
 from workflow_scripts.privacy.zones import JOURNAL
 from workflow_scripts.stages import Stage
 
@@ -18,12 +24,12 @@ class Run:
     epsilon : str
         As it prints in paths: %g; `0` for `random`, `inf` for `real`.
     iterations : int
-        T; 0 for `random` and `real`.
+        T of Private Evolution; 0 for the others.
     """
 
     dataset: Stage
     method: Stage
-    settings: RandomMethod | PEMethod | RealMethod
+    settings: RandomMethod | PEMethod | DpSgdMethod | RealMethod
     epsilon: str
     seed: int
 
@@ -34,6 +40,11 @@ class Run:
     @property
     def is_real(self) -> bool:
         return isinstance(self.settings, RealMethod)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run trains a model with DP-SGD."""
+        return isinstance(self.settings, DpSgdMethod)
 
     @property
     def counts_classes(self) -> bool:
@@ -50,7 +61,7 @@ class Run:
         return f"results/runs/{self.identity}"
 
     def journal(self, release: str) -> str:
-        """Where a release is journalled: `iter{t}` or `class_counts`."""
+        """Where a release is journalled: `iter{t}`, `class_counts` or `finetuned`."""
         return f"{JOURNAL}/{self.identity}/{release}.safetensors"
 
     @property
@@ -84,3 +95,53 @@ class MethodStages:
     fractions: tuple[float, ...]
     encoder: Stage | None = None
     lookahead: Stage | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A release of fixed noise before the training; all runs of a seed share it, whatever their ε.
+
+    Attributes
+    ----------
+    stage : Stage
+    event : Event
+        What it costs; one more release of every run that uses it.
+    """
+
+    stage: Stage
+    event: Event
+
+    @property
+    def mechanism(self) -> str:
+        """The rule that releases it."""
+        return self.stage.settings["mechanism"]
+
+    def identity(self, run: Run) -> str:
+        return f"{run.dataset.label}/queries/{self.stage.label}/seed{run.seed}"
+
+    def directory(self, run: Run) -> str:
+        return f"results/runs/{self.identity(run)}"
+
+    def journal(self, run: Run) -> str:
+        return f"{JOURNAL}/{self.identity(run)}.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStages:
+    """What a method that trains with DP-SGD starts from on one data set.
+
+    Attributes
+    ----------
+    model : Stage or None
+        The generator that was trained on all public data, if the start is that.
+    query : Query or None
+        What the sensitive data are asked before the training.
+    pretraining : Stage or None
+        The training on what the query says.
+    samples_per_class : tuple of int
+    """
+
+    samples_per_class: tuple[int, ...]
+    model: Stage | None = None
+    query: Query | None = None
+    pretraining: Stage | None = None

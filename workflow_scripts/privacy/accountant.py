@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from workflow_scripts.privacy.budget import TOLERANCE
+from scipy.optimize import brentq
+
 from workflow_scripts.privacy.closed_form import epsilon_of_mu, noise_multiplier_of
-from workflow_scripts.privacy.gaussian import GaussianEvent
+from workflow_scripts.privacy.gaussian import Event, GaussianEvent, SampledGaussianEvent, event_of
 from workflow_scripts.problems import Problem
 
+# ε may exceed the budget by this factor − 1: rounding, not a loophole.
+TOLERANCE = 1e-6
 ATTEMPTS = 20
 RELATION = "zero-out of one record, N public (numerically add-or-remove-one)"
 
@@ -57,12 +60,19 @@ class Composition:
         }
 
 
-def compose(events: Sequence[GaussianEvent], delta: float, scale: float = 1.0) -> Composition:
+def repeated(noise_multiplier: float, iterations: int, sampling_probability: float) -> list[Event]:
+    """What a run's T releases of one noise multiplier cost: each on a Poisson sample if q < 1."""
+    if sampling_probability < 1:
+        return [SampledGaussianEvent(noise_multiplier, 1.0, sampling_probability, iterations)]
+    return [GaussianEvent(noise_multiplier, 1.0)] * iterations
+
+
+def compose(events: Sequence[Event], delta: float, scale: float = 1.0) -> Composition:
     """ε of adaptively composed events at δ.
 
     Parameters
     ----------
-    events : sequence of GaussianEvent
+    events : sequence of Event
         What was executed; none costs nothing.
     delta : float
     scale : float
@@ -72,38 +82,50 @@ def compose(events: Sequence[GaussianEvent], delta: float, scale: float = 1.0) -
     if not events:
         return Composition(0.0, delta, grid)
     # dp-accounting takes two seconds to import; runs without events need none of it.
-    from dp_accounting import GaussianDpEvent, NeighboringRelation
+    from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
     from dp_accounting.pld import PLDAccountant
 
     accountant = PLDAccountant(
         NeighboringRelation.REPLACE_SPECIAL, value_discretization_interval=grid
     )
-    for noise_multiplier, count in Counter(e.noise_multiplier for e in events).items():
-        accountant.compose(GaussianDpEvent(noise_multiplier), count)
+    counts: Counter = Counter()
+    for event in events:
+        release = GaussianDpEvent(event.noise_multiplier)
+        if isinstance(event, SampledGaussianEvent):
+            counts[PoissonSampledDpEvent(event.sampling_probability, release)] += event.steps
+        else:
+            counts[release] += 1
+    for release, count in counts.items():
+        accountant.compose(release, count)
     return Composition(float(accountant.get_epsilon(delta)), delta, grid)
 
 
 def calibrate(
-    epsilon: float, delta: float, iterations: int, others: Sequence[GaussianEvent] = ()
+    epsilon: float,
+    delta: float,
+    iterations: int,
+    others: Sequence[Event] = (),
+    sampling_probability: float = 1.0,
 ) -> tuple[float, Composition]:
     """The noise multiplier for T Gaussian releases within (ε, δ), verified.
 
-    `others` are further releases of the run whose noise is given.
+    `others` are further releases of the run whose noise is given; `sampling_probability` is q, with
+    which a record takes part in each of the T.
 
     Returns
     -------
     (float, Composition)
         σ, and what the accountant says of all releases: at most ε × (1 + `TOLERANCE`).
     """
-    given = [event.noise_multiplier for event in others]
-    noise_multiplier = noise_multiplier_of(epsilon, delta, iterations, given)
+    noise_multiplier = _least_noise(epsilon, delta, iterations, others, sampling_probability)
     if noise_multiplier is None:
+        given = [other.noise_multiplier for other in others]
         raise CalibrationFailed(
             f"releases with noise {given} alone cost more than ε = {epsilon:g}, δ = {delta:g}; "
             "allowed: more noise on them, or a larger ε"
         )
     for _ in range(ATTEMPTS):
-        events = [*others, *[GaussianEvent(noise_multiplier, 1.0)] * iterations]
+        events = [*others, *repeated(noise_multiplier, iterations, sampling_probability)]
         composition = compose(events, delta, scale=epsilon)
         if composition.epsilon <= epsilon * (1 + TOLERANCE):
             return noise_multiplier, composition
@@ -115,6 +137,35 @@ def calibrate(
         f"accountant confirms (at the last it says ε = {composition.epsilon:g}); allowed: a larger "
         "δ or a smaller ε"
     )
+
+
+def _least_noise(
+    epsilon: float,
+    delta: float,
+    iterations: int,
+    others: Sequence[Event],
+    sampling_probability: float,
+) -> float | None:
+    """By the closed form, or by the accountant if there is sampling; None if there is none."""
+    sampled = [event for event in others if isinstance(event, SampledGaussianEvent)]
+    if sampling_probability == 1 and not sampled:
+        given = [other.noise_multiplier for other in others]
+        return noise_multiplier_of(epsilon, delta, iterations, given)
+    if not compose(others, delta, scale=epsilon).epsilon < epsilon:
+        return None
+
+    def excess(log_noise: float) -> float:
+        events = repeated(math.exp(log_noise), iterations, sampling_probability)
+        return compose([*others, *events], delta, scale=epsilon).epsilon - epsilon
+
+    # Without amplification by sampling more noise is needed; others may take any part of ε.
+    high = math.log(noise_multiplier_of(epsilon, delta, iterations))
+    while excess(high) > 0:
+        high += 1
+    low = high - 1
+    while excess(low) < 0:
+        high, low = low, low - 1
+    return math.exp(brentq(excess, low, high, xtol=1e-7))
 
 
 def check_budget(composition: Composition, epsilon: float) -> None:
@@ -142,8 +193,12 @@ def _listed(releases: Sequence[Sequence]) -> str:
     return ", ".join(f"{mechanism} {iteration}" for mechanism, iteration in releases) or "nothing"
 
 
-def closed_form(events: Sequence[GaussianEvent], delta: float) -> float:
-    """ε of Gaussian events by the closed form, an independent check."""
+def closed_form(events: Sequence[Event], delta: float) -> float | None:
+    """ε by the closed form, an independent check; None where there is none, as with sampling."""
+    if any(isinstance(event, SampledGaussianEvent) for event in events):
+        return None
+    if not events:
+        return 0.0
     return epsilon_of_mu(math.sqrt(math.fsum(e.noise_multiplier**-2 for e in events)), delta)
 
 
@@ -174,24 +229,25 @@ def statement(
     """
     charged = {ledger["release_id"]: ledger for ledger in ledgers}
     for ledger in charged.values():
-        if ledger["event"].get("type") != "gaussian":
-            raise LedgerProblem(f"event {ledger['event']}; allowed: type gaussian")
         if ledger["noise_source"] != noise_source:
             raise LedgerProblem(
                 f"release {ledger['release_id']} drew its noise from "
                 f"{ledger['noise_source']!r}, the run says {noise_source!r}"
             )
-    events = [GaussianEvent(**ledger["event"]) for ledger in charged.values()]
+    try:
+        events = [event_of(ledger["event"]) for ledger in charged.values()]
+    except ValueError as error:
+        raise LedgerProblem(str(error)) from None
     composition = compose(events, delta, scale=epsilon or 1.0)
     check_budget(composition, epsilon)
     return {
         "epsilon": composition.epsilon,
         "delta": delta if events else 0.0,
         "budget": {"epsilon": epsilon, "delta": delta},
-        "epsilon_closed_form": closed_form(events, delta) if events else 0.0,
+        "epsilon_closed_form": closed_form(events, delta),
         "neighbouring_relation": RELATION,
         "train_size": {"value": train_size, "status": "declared, public"},
-        "sampling": "none: every record takes part in every release",
+        "sampling": _sampling(events),
         "accountant": composition.accountant,
         "noise_source": noise_source if events else None,
         "is_private": not events or noise_source == "os",
@@ -204,3 +260,12 @@ def statement(
             for (release_id, ledger), event in zip(charged.items(), events, strict=True)
         ],
     }
+
+
+def _sampling(events: Sequence[Event]) -> str:
+    if any(isinstance(event, SampledGaussianEvent) for event in events):
+        return (
+            "Poisson: a record takes part in each step of a sampled release with its sampling "
+            "probability, on its own; in every other release"
+        )
+    return "none: every record takes part in every release"

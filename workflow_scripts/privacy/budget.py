@@ -1,17 +1,15 @@
 """A run's budget on disk: what `calibrate` decided, read by every mechanism before it draws."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from workflow_scripts.files import FileProblem, read_json
-from workflow_scripts.privacy.closed_form import epsilon_of_mu
+from workflow_scripts.privacy.accountant import TOLERANCE, closed_form, compose, repeated
+from workflow_scripts.privacy.gaussian import event_of
 
-# ε may exceed the budget by this factor − 1: rounding, not a loophole.
-TOLERANCE = 1e-6
-
-# What a run may spend and on how many releases; the noise follows from it.
-KEYS = ("epsilon", "delta", "iterations", "class_count_noise")
+# What a run may spend and on how many releases; the noise follows from it. `others` are releases
+# whose noise is given.
+KEYS = ("epsilon", "delta", "iterations", "sampling_probability", "others")
 
 
 def read_budget(path: str | Path, run: Mapping) -> dict:
@@ -30,9 +28,12 @@ def read_budget(path: str | Path, run: Mapping) -> dict:
     for name in KEYS:
         if budget.get(name) != run[name]:
             raise FileProblem(f"{path}: {name} is {budget.get(name)}, the run says {run[name]}")
-    sigma, others = budget["noise_multiplier"], budget["class_count_noise"]
-    mu = math.sqrt(budget["iterations"] / sigma**2 + math.fsum(1 / other**2 for other in others))
-    epsilon = epsilon_of_mu(mu, budget["delta"])
+    sigma, delta = budget["noise_multiplier"], budget["delta"]
+    events = repeated(sigma, budget["iterations"], budget["sampling_probability"])
+    events += map(event_of, budget["others"])
+    epsilon = closed_form(events, delta)
+    if epsilon is None:
+        epsilon = compose(events, delta, scale=budget["epsilon"]).epsilon
     if not epsilon <= budget["epsilon"] * (1 + TOLERANCE):
         raise FileProblem(
             f"{path}: noise_multiplier {sigma:g} costs ε = {epsilon:.6g}, more than the budget ε = "

@@ -1,6 +1,7 @@
 """The Gaussian mechanism: one object yields both the noise and the event that accounts for it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,38 @@ class GaussianEvent:
     noise_multiplier: float
     sensitivity: float
     type: Literal["gaussian"] = "gaussian"
+
+
+@dataclass(frozen=True)
+class SampledGaussianEvent:
+    """What `steps` Gaussian releases cost, each on a Poisson sample of the records.
+
+    Attributes
+    ----------
+    noise_multiplier, sensitivity : float
+        Of each release, as in `GaussianEvent`.
+    sampling_probability : float
+        q: every record takes part in a release with this probability, on its own.
+    steps : int
+        T: how many releases.
+    """
+
+    noise_multiplier: float
+    sensitivity: float
+    sampling_probability: float
+    steps: int
+    type: Literal["poisson-sampled-gaussian"] = "poisson-sampled-gaussian"
+
+
+Event = GaussianEvent | SampledGaussianEvent
+
+
+def event_of(fields: Mapping) -> Event:
+    """The event that `asdict` made these fields of; a kind that is unknown is a `ValueError`."""
+    for kind in (GaussianEvent, SampledGaussianEvent):
+        if fields.get("type") == kind.type:
+            return kind(**fields)
+    raise ValueError(f"event {dict(fields)}: allowed: types gaussian, poisson-sampled-gaussian")
 
 
 @dataclass(frozen=True)

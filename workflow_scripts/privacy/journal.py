@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts.files import digest, read_arrays, read_metadata, write_arrays
-from workflow_scripts.privacy.gaussian import GaussianEvent
+from workflow_scripts.privacy.gaussian import Event, event_of
 from workflow_scripts.problems import Problem
 
 
@@ -28,8 +28,8 @@ class Release:
 
     Attributes
     ----------
-    values : float64 [N]
-    event : GaussianEvent
+    values : array
+    event : Event
     release_id : str
         Names this draw wherever it is charged. A digest of released values only.
     about : dict of arrays
@@ -39,7 +39,7 @@ class Release:
     """
 
     values: np.ndarray
-    event: GaussianEvent
+    event: Event
     release_id: str
     about: dict[str, np.ndarray]
     replayed: bool
@@ -62,7 +62,7 @@ def release_once(
     entry: str | Path,
     identity: str,
     inputs: Mapping[str, str],
-    draw: Callable[[], tuple[np.ndarray, GaussianEvent, dict[str, np.ndarray]]],
+    draw: Callable[[], tuple[np.ndarray, Event, dict[str, np.ndarray]]],
 ) -> Release:
     """Release through a journal entry: draw the first time, replay ever after.
 
@@ -105,18 +105,20 @@ def release_once(
         return Release(values, event, release_id, about, replayed=False)
 
 
-def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
-    metadata = read_metadata(entry)
-    journalled = metadata["inputs"]
-    changed = sorted(
-        name for name in {*journalled, *inputs} if journalled.get(name) != inputs.get(name)
-    )
+def check_inputs(path: str | Path, begun: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+    """Refuse to go on with a release from other inputs than those it was begun with."""
+    changed = sorted(name for name in {*begun, *inputs} if begun.get(name) != inputs.get(name))
     if changed:
         raise JournalMismatch(
-            f"{entry}: a release was already drawn here from other inputs (changed: "
+            f"{path}: a release was already drawn here from other inputs (changed: "
             f"{', '.join(changed)}). Drawing again would be a second release. Undo the change, or "
             "make it a setting (for a data set: raise its version) so that it gets a new directory."
         )
-    event = GaussianEvent(**metadata["event"])
+
+
+def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
+    metadata = read_metadata(entry)
+    check_inputs(entry, metadata["inputs"], inputs)
+    event = event_of(metadata["event"])
     about = read_arrays(entry)
     return Release(about.pop("values"), event, metadata["release_id"], about, replayed=True)

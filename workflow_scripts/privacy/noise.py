@@ -5,7 +5,10 @@
 configuration knows the noise, so such a release protects nobody and says so.
 """
 
+import hashlib
+import json
 import secrets
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,3 +29,30 @@ def noise_rng(source: NoiseSource, *identity: str | int | float) -> np.random.Ge
     if source == "seeded":
         return rng_of("privacy noise", *identity)
     raise ValueError(f"noise source: found {source!r}; allowed: os, seeded")
+
+
+@dataclass(frozen=True)
+class NoiseKey:
+    """A secret of 256 bits from which a mechanism of many steps draws all that must stay secret.
+
+    Every use has a stream of its own, the same whenever it is asked for: a step that is run again
+    after an interruption releases nothing new, and no two steps share noise.
+
+    Attributes
+    ----------
+    secret : str
+        64 hex digits. SENSITIVE: who knows them can subtract the noise.
+    """
+
+    secret: str
+
+    @classmethod
+    def draw(cls, source: NoiseSource, *identity: str | int | float) -> "NoiseKey":
+        """A new key; `identity` names the release and its ε, as in `noise_rng`."""
+        return cls(noise_rng(source, *identity).bytes(32).hex())
+
+    def rng(self, *use: str | int) -> np.random.Generator:
+        """The generator of a use (a purpose, a step)."""
+        words = hashlib.sha256(json.dumps([self.secret, *use]).encode()).digest()
+        entropy = np.frombuffer(words, dtype=np.uint32).tolist()
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))

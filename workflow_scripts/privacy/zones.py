@@ -28,7 +28,9 @@ ZONES = {
 JOURNAL = "results/sensitive/journal"
 
 # Rules that read the sensitive zone and release something noisy, with a ledger.
-MECHANISMS = frozenset({"count_classes", "vote"})
+MECHANISMS = frozenset(
+    {"count_classes", "vote", "query_classes", "release_central_images", "finetune"}
+)
 # Rules that measure against sensitive data and write into the evaluation zone alone.
 EVALUATIONS = frozenset(
     {

@@ -11,7 +11,7 @@ from workflow_scripts.step import Job, run
 def count_classes(job: Job) -> None:
     settings, source = job.settings, job.settings["noise_source"]
     read_budget(job.input.budget, settings)
-    (noise_multiplier,) = settings["class_count_noise"]
+    noise_multiplier = settings["class_count_noise"]
     identity = settings["identity"]
     labels = open_arrays(job.open(job.input.train))["labels"]
 

@@ -1,4 +1,4 @@
-"""RANDOM: a shard of the initial population."""
+"""RANDOM: a shard of the initial population, or of what a trained model makes."""
 
 from pathlib import Path
 
@@ -19,7 +19,8 @@ def initialise_shard(job: Job) -> None:
         settings["generator"], settings["classes"], job.input.model, population.parent / "answers"
     )
     blocks = blocks_of(len(labels), settings["block_size"], job.wildcards.scatteritem)
-    job.claim(population.parents[2])
+    if "stage" in settings:
+        job.claim(population.parents[2])
     members = initialise(
         generator, labels, settings["fold"], settings["degree"], blocks, settings["identity"]
     )

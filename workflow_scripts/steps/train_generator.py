@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from workflow_scripts.edm.storage import save_denoiser
+from workflow_scripts.edm.training import train_denoiser
 from workflow_scripts.files import open_arrays
 from workflow_scripts.generators.diffusion import train_diffusion
 from workflow_scripts.step import Job, run
@@ -9,14 +11,17 @@ from workflow_scripts.step import Job, run
 
 def train_generator(job: Job) -> None:
     data = open_arrays(job.input.images)
-    job.claim(Path(job.output.pipeline).parent)
-    train_diffusion(
-        job.output.pipeline,
-        data["images"],
-        data["labels"],
-        job.settings["classes"],
-        job.settings["generator"],
-    )
+    images, labels = data["images"], data["labels"]
+    folder, classes = job.output.pipeline, job.settings["classes"]
+    settings = job.settings["generator"]
+    job.claim(Path(folder).parent)
+    if settings["kind"] == "edm":
+        denoiser = train_denoiser(
+            settings["network"], images, labels, classes, settings["training"], settings["seed"]
+        )
+        save_denoiser(folder, denoiser, classes, settings["sampling"])
+    else:
+        train_diffusion(folder, images, labels, classes, settings)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ less of the image remains.
 |---|---|---|
 | `DDPMPipeline`, `DDIMPipeline` | DDIM on pixels | the model's class, or none |
 | `DiTPipeline` | DDIM on latents, guided | the model's class |
+| `EdmPipeline` | one of `workflow_scripts.edm.sampling` on pixels | the model's class, or none |
 | `ConsistencyModelPipeline` | consistency function on pixels | the model's class, or none |
 | `StableDiffusionPipeline`, `StableDiffusionXLPipeline` | the pipeline's own | a prompt |
 """
@@ -21,6 +22,7 @@ import torch
 from workflow_scripts.device import choose_device
 from workflow_scripts.generators.pipelines.consistency import consistency_sampler
 from workflow_scripts.generators.pipelines.ddim import latent_sampler, pixel_sampler
+from workflow_scripts.generators.pipelines.edm import DENOISERS, edm_sampler
 from workflow_scripts.generators.pipelines.generator import PipelineGenerator
 from workflow_scripts.generators.pipelines.loading import (
     PipelineProblem,
@@ -33,6 +35,7 @@ from workflow_scripts.generators.pipelines.prompts import TextSampler, prompts_o
 SAMPLERS = {
     "DDPMPipeline": pixel_sampler,
     "DDIMPipeline": pixel_sampler,
+    "EdmPipeline": edm_sampler,
     "ConsistencyModelPipeline": consistency_sampler,
     "DiTPipeline": latent_sampler,
 }
@@ -57,7 +60,8 @@ def open_pipeline(
         The generator's class for every label of the sensitive data set: a name that the model
         knows, or its number.
     settings : mapping
-        A catalogue entry of kind `diffusion` (trained by the workflow) or `diffusers`.
+        A catalogue entry of kind `diffusion` or `edm` (trained by the workflow) or `diffusers`.
+        With the key `sampling`, the model is sampled as a denoiser (`pipelines.edm`).
 
     Raises
     ------
@@ -66,7 +70,8 @@ def open_pipeline(
         of another shape than `settings["image"]`.
     """
     folder, settings = Path(folder), DEFAULTS | settings
-    index = read_index(folder, (*SAMPLERS, *TEXT_PIPELINES))
+    sampling = settings.get("sampling")
+    index = read_index(folder, DENOISERS if sampling else (*SAMPLERS, *TEXT_PIPELINES))
     name, device = index["_class_name"], choose_device()
     prompts = prompts_of(classes, settings) if name in TEXT_PIPELINES else None
     if prompts is None and (settings["prompt"] is not None or settings["prompts"]):
@@ -74,7 +79,12 @@ def open_pipeline(
     # What the workflow trained is small and runs as it was trained.
     precision = settings.get("precision", "float32")
     pipeline = load_pipeline(folder, index, _dtype(precision, device)).to(device)
-    sampler = TextSampler(pipeline, prompts) if prompts else SAMPLERS[name](pipeline)
+    if prompts:
+        sampler = TextSampler(pipeline, prompts)
+    elif sampling:
+        sampler = edm_sampler(pipeline, sampling)
+    else:
+        sampler = SAMPLERS[name](pipeline)
     _check_shape(folder, sampler.image, settings)
     if settings["conditions"] == "random":
         conditions = None
@@ -87,7 +97,7 @@ def open_pipeline(
     return PipelineGenerator(
         sampler,
         conditions,
-        settings["sampling_steps"],
+        sampling["steps"] if sampling else settings["sampling_steps"],
         settings["guidance"],
         _batch_size(settings, sampler.image, device),
     )

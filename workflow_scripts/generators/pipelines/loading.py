@@ -9,12 +9,17 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from transformers.utils import logging as transformers_logging
 
+from workflow_scripts.edm import network
+from workflow_scripts.edm.pipeline import EdmPipeline
 from workflow_scripts.files import FileProblem, read_json
 from workflow_scripts.problems import Problem
 
 INDEX = "model_index.json"
 CLASSES = "classes.json"
-LIBRARIES = ("diffusers", "transformers")
+# The last is the module of our own network.
+LIBRARIES = ("diffusers", "transformers", network.__name__)
+# Classes that diffusers does not find by their name.
+OWN = {"EdmPipeline": EdmPipeline}
 # Parts of a pipeline that are never used here, and what stands in for them.
 UNUSED = {
     "safety_checker": None,
@@ -60,7 +65,7 @@ def load_pipeline(folder: Path, index: Mapping, dtype: torch.dtype) -> Diffusion
     transformers_logging.disable_progress_bar()
     unused = {part: value for part, value in UNUSED.items() if part in index}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
+        pipeline = OWN.get(index["_class_name"], DiffusionPipeline).from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,

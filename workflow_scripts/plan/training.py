@@ -1,0 +1,167 @@
+"""What a training with DP-SGD starts from: random weights, public data, or a query's answer."""
+
+import math
+from dataclasses import asdict
+
+from workflow_scripts.configuration import ConfigurationProblem
+from workflow_scripts.configuration.datasets import SensitiveDataset
+from workflow_scripts.configuration.encoders import CnnEncoder, TorchScriptEncoder
+from workflow_scripts.configuration.generators import EdmGenerator
+from workflow_scripts.configuration.methods import CentralImages, DpSgdMethod, SemanticQuery
+from workflow_scripts.plan.catalogue import Catalogue, unknown
+from workflow_scripts.plan.runs import Query, TrainingStages
+from workflow_scripts.privacy.gaussian import Event, GaussianEvent, SampledGaussianEvent
+from workflow_scripts.semantic.central_images import sensitivity_of
+from workflow_scripts.semantic.selection import classes_per_label
+from workflow_scripts.stages import VERSIONS, Stage
+
+# The mechanism → the name of what it releases, in paths.
+NAMES = {"query_classes": "semantic-query", "release_central_images": "central-images"}
+
+
+def training_stages(
+    catalogue: Catalogue,
+    settings: DpSgdMethod,
+    dataset: str,
+    samples_per_class: tuple[int, ...],
+    noise_source: str,
+    where: str,
+) -> TrainingStages:
+    """The stages before the training, with all that can be checked beforehand.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+    settings : DpSgdMethod
+    dataset : str
+        Name of the sensitive data set.
+    samples_per_class : tuple of int
+        That the trained model will be asked for.
+    noise_source : str
+    where : str
+        The method's place in the configuration, for messages.
+    """
+    model = _model(catalogue, settings.model, where)
+    declared = catalogue.sensitive(dataset)
+    catalogue.check_network(
+        model.network, declared.image, catalogue.where("generators", settings.model)
+    )
+    match settings.start:
+        case "random":
+            return TrainingStages(samples_per_class)
+        case "pretrained":
+            _check_image(catalogue, model, declared, where)
+            stage = catalogue.generator_stage(settings.model, f"{where}.model")
+            return TrainingStages(samples_per_class, model=stage)
+        case SemanticQuery() as start:
+            _check_image(catalogue, model, declared, where)
+            query = _semantic_query(catalogue, start, model, dataset, noise_source, where)
+            public = catalogue.public_stage(model.dataset, f"{where}.model")
+            own = {"training": model.training, "selection_ratio": start.selection_ratio}
+            parents: tuple[Stage, ...] = (query.stage, public)
+        case CentralImages() as start:
+            query = _central_images(catalogue, start, dataset, noise_source)
+            own = {"training": start.training, "copies": start.copies}
+            parents = (query.stage,)
+    own |= {
+        "version": VERSIONS["pretraining"],
+        "network": model.network,
+        "sampling": model.sampling,
+        "seed": model.seed,
+    }
+    pretraining = catalogue.stage("pretraining", settings.model, own, parents)
+    return TrainingStages(samples_per_class, query=query, pretraining=pretraining)
+
+
+def _model(catalogue: Catalogue, name: str, where: str) -> EdmGenerator:
+    model = catalogue.generator(name, f"{where}.model")
+    if not isinstance(model, EdmGenerator):
+        known = catalogue.configuration.generators.items()
+        trainable = [name for name, other in known if isinstance(other, EdmGenerator)]
+        raise unknown(f"{where}.model (kind edm)", name, trainable)
+    return model
+
+
+def _check_image(
+    catalogue: Catalogue, model: EdmGenerator, declared: SensitiveDataset, where: str
+) -> None:
+    image = catalogue.public(model.dataset, f"{where}.model").image
+    if image != declared.image:
+        raise ConfigurationProblem(
+            f"{where}.model: its public data set {model.dataset!r} has images of {image}; allowed: "
+            f"{declared.image}, as the sensitive data set has"
+        )
+
+
+def _semantic_query(
+    catalogue: Catalogue,
+    start: SemanticQuery,
+    model: EdmGenerator,
+    dataset: str,
+    noise_source: str,
+    where: str,
+) -> Query:
+    public = catalogue.public(model.dataset, f"{where}.model")
+    sensitive = catalogue.sensitive(dataset)
+    place = f"{where}.start"
+    classifier = catalogue.encoder(start.classifier, f"{place}.classifier")
+    if not isinstance(classifier, (CnnEncoder, TorchScriptEncoder)):
+        raise ConfigurationProblem(
+            f"{place}.classifier: found {start.classifier!r} of kind {classifier.kind}; allowed: "
+            "kinds cnn and torchscript, which can give a number for every public class"
+        )
+    if isinstance(classifier, CnnEncoder) and classifier.dataset != model.dataset:
+        raise ConfigurationProblem(
+            f"{place}.classifier: found {start.classifier!r}, trained on {classifier.dataset!r}; "
+            f"allowed: one that was trained on {model.dataset!r}, the model's public data"
+        )
+    if start.votes >= len(public.classes):
+        raise ConfigurationProblem(
+            f"{place}.votes: found {start.votes}; allowed: fewer than the {len(public.classes)} "
+            f"classes of {model.dataset!r}"
+        )
+    each = classes_per_label(start.selection_ratio, len(public.classes), len(sensitive.classes))
+    if each * len(sensitive.classes) > len(public.classes):
+        raise ConfigurationProblem(
+            f"{place}.selection_ratio: found {start.selection_ratio}; {model.dataset!r} has "
+            f"{len(public.classes)} classes, too few for {len(sensitive.classes)} sensitive ones"
+        )
+    encoder = catalogue.encoder_stage(start.classifier, f"{place}.classifier")
+    own = {"votes": start.votes, "public_classes": public.classes, "image": public.image}
+    event = GaussianEvent(start.noise_multiplier, math.sqrt(start.votes))
+    return _query(catalogue, "query_classes", own, event, noise_source, dataset, encoder)
+
+
+def _central_images(
+    catalogue: Catalogue, start: CentralImages, dataset: str, noise_source: str
+) -> Query:
+    image = catalogue.sensitive(dataset).image
+    event = SampledGaussianEvent(
+        start.noise_multiplier,
+        # Released at half the size, as in DP-FETA.
+        sensitivity_of((image.size // 2, image.size // 2, image.channels)),
+        start.sampling_probability,
+        start.images_per_class,
+    )
+    own = {"centre": start.centre}
+    return _query(catalogue, "release_central_images", own, event, noise_source, dataset)
+
+
+def _query(
+    catalogue: Catalogue,
+    mechanism: str,
+    own: dict,
+    event: Event,
+    noise_source: str,
+    dataset: str,
+    *encoder: Stage,
+) -> Query:
+    settings = {
+        **own,
+        "version": VERSIONS[mechanism],
+        "mechanism": mechanism,
+        "event": asdict(event),
+        "noise_source": noise_source,
+    }
+    parents = (catalogue.sensitive_stage(dataset), *encoder)
+    return Query(catalogue.stage("query", NAMES[mechanism], settings, parents), event)

@@ -1,0 +1,50 @@
+"""MECHANISM. Noisy means or modes of the sensitive classes, drawn once and for all."""
+
+from pathlib import Path
+
+from workflow_scripts.files import write_arrays, write_json
+from workflow_scripts.privacy.journal import release_once
+from workflow_scripts.privacy.noise import NoiseKey
+from workflow_scripts.semantic.central_images import release_central_images
+from workflow_scripts.shards import Shards
+from workflow_scripts.step import Job, run
+
+
+def central_images(job: Job) -> None:
+    settings, source = job.settings, job.settings["noise_source"]
+    names = ("size", "images_per_class", "sampling_probability", "noise_multiplier", "train_size")
+    query = {name: settings[name] for name in names}
+    private = Shards(job.open(job.input.train))
+    job.claim(Path(job.output.images).parents[1])
+
+    def draw():
+        # The sample must stay as secret as the noise.
+        key = NoiseKey.draw(source, settings["identity"])
+        images, labels, event = release_central_images(
+            private,
+            settings["classes"],
+            kind=settings["centre"],
+            sampling_rng=key.rng("sample"),
+            noise_rng=key.rng("noise"),
+            **query,
+        )
+        return images, event, {"labels": labels}
+
+    release = release_once(
+        job.open(settings["journal"]),
+        settings["identity"],
+        inputs={
+            "sensitive images": private.digest(),
+            "noise_source": source,
+            "centre": settings["centre"],
+            **{name: str(value) for name, value in query.items()},
+        },
+        draw=draw,
+    )
+    print("replayed from the journal" if release.replayed else "drawn")
+    write_arrays(job.output.images, {"images": release.values, **release.about})
+    write_json(job.output.ledger, release.ledger("release_central_images", 0, source))
+
+
+if __name__ == "__main__":
+    run(central_images)
