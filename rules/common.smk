@@ -398,7 +398,8 @@ def query_statements(wildcards):
 @within("report")
 def report_figures(wildcards):
     folder = f"results/reports/{EXPERIMENT}/figures"
-    names = ["accuracy_by_iteration", "accuracy_by_epsilon"] if iteration_files(PLAN) else []
+    names = ["accuracy_by_iteration"] if iteration_files(PLAN) else []
+    names += ["accuracy_by_epsilon"] if PLAN.classifiers and PLAN.experiment.epsilons else []
     names += ["diagnostics"] if diagnostics_files(PLAN) else []
     names += ["query_{}_{}_{}".format(*labels) for labels in query_figures(PLAN)]
     names += [f"samples_{label}" for label in pictured_datasets(PLAN)]

@@ -121,34 +121,50 @@ rule tabulate:
         "../workflow_scripts/steps/tabulate.py"
 
 
-rule draw_accuracy:
-    """Accuracy by iteration and by ε, for the experiment's first classifier."""
+rule draw_accuracy_by_epsilon:
+    """Accuracy of every method by ε, for the experiment's first classifier."""
     input:
-        iterations="results/reports/{experiment}/iterations.csv",
         table="results/reports/{experiment}/table.csv",
     output:
-        by_iteration=report(
-            "results/reports/{experiment}/figures/accuracy_by_iteration.png",
-            caption="report/accuracy_by_iteration.rst",
-            category="Comparison",
-            labels={"result": "accuracy by iteration"},
-        ),
-        by_epsilon=report(
+        figure=report(
             "results/reports/{experiment}/figures/accuracy_by_epsilon.png",
             caption="report/accuracy_by_epsilon.rst",
             category="Comparison",
             labels={"result": "accuracy by ε"},
         ),
     log:
-        "results/logs/report/{experiment}/draw_accuracy.log",
+        "results/logs/report/{experiment}/draw_accuracy_by_epsilon.log",
     benchmark:
-        "results/benchmarks/report/{experiment}/draw_accuracy.tsv"
+        "results/benchmarks/report/{experiment}/draw_accuracy_by_epsilon.tsv"
     conda:
         "../environment.yml"
     params:
         settings=settings("report"),
     script:
-        "../workflow_scripts/steps/draw_accuracy.py"
+        "../workflow_scripts/steps/draw_accuracy_by_epsilon.py"
+
+
+rule draw_accuracy_by_iteration:
+    """Accuracy by iteration of Private Evolution, for the experiment's first classifier."""
+    input:
+        iterations="results/reports/{experiment}/iterations.csv",
+    output:
+        figure=report(
+            "results/reports/{experiment}/figures/accuracy_by_iteration.png",
+            caption="report/accuracy_by_iteration.rst",
+            category="Comparison",
+            labels={"result": "accuracy by iteration"},
+        ),
+    log:
+        "results/logs/report/{experiment}/draw_accuracy_by_iteration.log",
+    benchmark:
+        "results/benchmarks/report/{experiment}/draw_accuracy_by_iteration.tsv"
+    conda:
+        "../environment.yml"
+    params:
+        settings=settings("report"),
+    script:
+        "../workflow_scripts/steps/draw_accuracy_by_iteration.py"
 
 
 rule draw_samples:

@@ -93,12 +93,24 @@ rule release_central_images:
         "../workflow_scripts/steps/release_central_images.py"
 
 
-use rule pretrain_on_selection as pretrain_on_central_images with:
+rule pretrain_on_central_images:
+    """Warm a model up on shifted, turned and zoomed copies of the central images."""
     input:
         images="results/runs/{dataset}/queries/{query}/seed{seed}/images.safetensors",
+    output:
+        pipeline=directory("results/runs/{dataset}/queries/{query}/seed{seed}/pretrained/{pretraining}/pipeline"),
     log:
         "results/logs/pretrain_on_central_images/{dataset}/{query}/seed{seed}/{pretraining}.log",
     benchmark:
         "results/benchmarks/pretrain_on_central_images/{dataset}/{query}/seed{seed}/{pretraining}.tsv"
     wildcard_constraints:
         query=CENTRAL_IMAGES,
+    priority: 10
+    conda:
+        "../environment.yml"
+    resources:
+        gpu=1,
+    params:
+        settings=settings("pretrain"),
+    script:
+        "../workflow_scripts/steps/pretrain_on_central_images.py"

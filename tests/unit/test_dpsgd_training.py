@@ -122,8 +122,7 @@ def test_only_two_checkpoints_are_kept_and_none_when_cleared(data, tmp_path):
 
 def test_a_key_is_drawn_once_and_other_inputs_are_refused(tmp_path):
     checkpoints, inputs = Checkpoints(tmp_path), {"sensitive images": "d0", "q": "0.5"}
-    with checkpoints.locked():
-        key = checkpoints.claim("run", inputs, "os")
+    key = checkpoints.claim("run", inputs, "os")
     assert checkpoints.claim("run", inputs, "os") == key
     for changed in ({"sensitive images": "d1"}, {"q": "0.25"}):
         with pytest.raises(JournalMismatch, match=next(iter(changed))):

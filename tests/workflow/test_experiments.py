@@ -1,4 +1,4 @@
-"""The shipped experiments: each loads in a dry run, which prints the published noise."""
+"""The shipped experiments: each loads in a dry run, which prints the published noise, or T."""
 
 import re
 
@@ -26,6 +26,26 @@ PUBLISHED = {
         ("camelyon17-32", "10"): (1.323, 7, 3_840_000),
     },
 }
+# Experiment → (data set, method) → T = epochs · ⌈N/B⌉ and images released, of the papers' files.
+TRAINED = {
+    "dpdm-mnist": {("mnist-60k", "dpdm-mnist"): (4500, 60_000)},
+    "dpdm-fmnist": {("fashion-mnist-60k", "dpdm-fmnist"): (4500, 60_000)},
+    "pdp-cifar10": {("cifar10", "pdp-cifar10"): (150, 50_000)},
+    "privimage-cifar10": {("cifar10", "privimage-cifar10"): (150, 50_000)},
+    "privimage-celeba32": {("celeba-gender-32-163k", "privimage-celeba32"): (450, 50_000)},
+    "privimage-celeba64": {("celeba-gender-64-163k", "privimage-celeba64"): (1000, 50_000)},
+    "dpimagebench": {
+        ("mnist", "dpimagebench-dpdm"): (2100, 60_000),
+        ("fashion-mnist", "dpimagebench-privimage"): (2100, 60_000),
+        ("cifar10-45k", "dpimagebench-dp-ldm"): (1650, 60_000),
+        ("cifar100", "dpimagebench-dp-lora"): (1650, 60_000),
+        ("eurosat-32", "dpimagebench-pdp"): (1650, 60_000),
+        ("eurosat-32", "dpimagebench-privimage"): (900, 60_000),
+        ("celeba-gender-32", "dpimagebench-dp-feta"): (5400, 60_000),
+        ("celeba-gender-32", "dpimagebench-privimage"): (3600, 60_000),
+        ("camelyon17-32", "dpimagebench-dp-feta"): (3300, 60_000),
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +54,9 @@ def project(tmp_path_factory) -> Project:
 
 
 def test_every_experiment_of_the_papers_is_there_with_a_small_twin():
-    assert set(PUBLISHED) <= set(EXPERIMENTS)
-    for name in [*PUBLISHED, "sim-pe-celeba-avatar-then-diffusion"]:
+    published = {*PUBLISHED, *TRAINED, "sim-pe-celeba-avatar-then-diffusion"}
+    assert published <= set(EXPERIMENTS)
+    for name in published:
         twin = re.sub("-eps[0-9]+$", "", name) + "-small"
         assert twin in EXPERIMENTS, twin
 
@@ -48,10 +69,17 @@ def test_an_experiment_loads_and_prints_its_noise(project, name):
     head = next(line for line in outcome.text.splitlines() if line.startswith(f"{name}: "))
     assert re.search(r"\d+ runs", head)
     assert "write_report" in outcome.text, "the whole DAG was built"
-    lines = [line.split() for line in outcome.text.splitlines()]
+    # A row of the preview: data set, method, ε, δ, T, σ, H/σ, samples, images generated.
+    rows = [row for line in outcome.text.splitlines() if len(row := line.split()) == 9]
     for (dataset, epsilon), (sigma, iterations, images) in PUBLISHED.get(name, {}).items():
-        (line,) = [x for x in lines if x[:1] == [dataset] and len(x) == 9 and x[2] == epsilon]
+        (line,) = [row for row in rows if row[0] == dataset and row[2] == epsilon]
         digits = len(str(sigma).partition(".")[2])
         assert round(float(line[5]), digits) == pytest.approx(sigma, abs=1.01 * 10.0**-digits)
         assert int(line[4]) == iterations
         assert int(line[8].replace(",", "")) == images
+    for (dataset, method), (steps, images) in TRAINED.get(name, {}).items():
+        found = [row for row in rows if row[:2] == [dataset, method]]
+        assert found, "a line for every ε"
+        # No closed form gives σ where records are sampled.
+        assert {tuple(row[4:6]) for row in found} == {(str(steps), "calibrated")}
+        assert {row[8] for row in found} == {f"{images:,}"}

@@ -5,9 +5,7 @@ trained, from which inputs, and holds the noise key: a training that goes on dra
 and the same noise, so that nothing is released twice.
 """
 
-import fcntl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +47,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one training.
+    """The checkpoints of one training, which the lock of its journal entry keeps from running twice.
 
     Parameters
     ----------
@@ -59,14 +57,6 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One training at a time: the second of two Snakemakes waits, then goes on from here."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def claim(self, identity: str, inputs: Mapping[str, str], source: NoiseSource) -> NoiseKey:
         """The training's key: drawn the first time, the same ever after.

@@ -84,18 +84,17 @@ def finetune(
         )
         if len(data["labels"]) != mechanism.train_size:
             raise ValueError(f"{len(data['labels'])} records, {mechanism.train_size} declared")
-        checkpoints = Checkpoints(journal.with_suffix(""))
-        with checkpoints.locked():
-            key = checkpoints.claim(settings["identity"], inputs, settings["noise_source"])
-            training = Training(
-                denoiser, names, mechanism, {**settings["training"], **settings["operation"]}
-            )
-            result = training.run(data["images"], data["labels"], key, checkpoints)
+        key = checkpoints.claim(settings["identity"], inputs, settings["noise_source"])
+        training = Training(
+            denoiser, names, mechanism, {**settings["training"], **settings["operation"]}
+        )
+        result = training.run(data["images"], data["labels"], key, checkpoints)
         weights = np.concatenate([result.weights[name].ravel() for name in trained])
         return weights, mechanism.event(result.steps), {}
 
+    checkpoints = Checkpoints(journal.with_suffix(""))
     release = release_once(journal, settings["identity"], inputs, draw)
-    Checkpoints(journal.with_suffix("")).clear()
+    checkpoints.clear()
     _load(trained, release.values)
     if settings["train"] == "adapters":
         merge_adapters(network)
@@ -105,7 +104,7 @@ def finetune(
 def _start(start: Sequence[str], settings: Mapping) -> Denoiser:
     """The model at its start, with an embedding for each sensitive class.
 
-    A model of other classes keeps nothing of theirs (as PrivImage's comparison has it).
+    A model of other classes keeps nothing of theirs.
     """
     classes, image = settings["classes"], settings["image"]
     if not start:
@@ -119,7 +118,7 @@ def _start(start: Sequence[str], settings: Mapping) -> Denoiser:
     (folder,) = start
     denoiser = open_denoiser(folder)
     if read_json(Path(folder, CLASSES)) != list(classes):
-        denoiser = with_classes(denoiser, len(classes))
+        denoiser = with_classes(denoiser, len(classes), seed_of("classes", *settings["seed"]))
     return denoiser
 
 

@@ -277,9 +277,9 @@ def choose_convolution(
     layer: nn.Conv2d, grad: torch.Tensor, views: int
 ) -> Callable[[nn.Conv2d, torch.Tensor, torch.Tensor, int], torch.Tensor]:
     """The fastest way to the gradients [B, *weight] of these weights."""
+    # A GPU is kept busy by large products alone; a kernel of one pixel needs no copies for them.
     if grad.is_cuda or layer.kernel_size == (1, 1):
         return convolution_by_product
-    # A call costs as much as some hundreds of pixels.
     if views * grad.shape[2] * grad.shape[3] <= FEW_PIXELS:
         return convolution_by_groups
     return convolution_by_sample

@@ -152,7 +152,7 @@ class Training:
             average.lerp_(self.parameters[name].detach(), 1 - decay)
 
     def _changes(self, key: NoiseKey, step: int, n: int) -> np.ndarray:
-        """Of every record's augmented copies: flipped or not, shift down and right: int [n, A, 3]."""
+        """Int [n, A, 3]: of every record's copies, flipped or not, and shift down and right."""
         settings, copies = self.settings["augmentation"], self.settings["augmentation_multiplicity"]
         changes = np.zeros((n, copies, 3), dtype=np.int64)
         if settings["flip"]:

@@ -219,23 +219,24 @@ def draw_levels(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.exp(rng.normal(LEVELS_MEAN, LEVELS_STD, n)).astype(np.float32)
 
 
-def with_classes(denoiser: Denoiser, classes: int) -> Denoiser:
+def with_classes(denoiser: Denoiser, classes: int, seed: int) -> Denoiser:
     """A denoiser of other classes with the same weights otherwise.
 
-    Every class starts as what stood for none of them: the null class, or no embedding at all.
+    Embeddings of the new classes are drawn as those of a new network are: apart from the start,
+    or a short training would not tell them apart. The null class stays.
 
     Parameters
     ----------
     classes : int
     """
     old = denoiser.network
+    torch.manual_seed(seed)
     new = type(old).from_config(old.config, num_class_embeds=classes)
     new.load_state_dict(
         {name: value for name, value in old.state_dict().items() if "class_embedding" not in name},
         strict=False,
     )
-    with torch.no_grad():
-        new.class_embedding.weight.zero_()
-        if denoiser.null is not None:
-            new.class_embedding.weight += old.class_embedding.weight[denoiser.null]
+    if denoiser.null is not None:
+        with torch.no_grad():
+            new.class_embedding.weight[classes] = old.class_embedding.weight[denoiser.null]
     return Denoiser(new.to(denoiser.device), denoiser.preconditioning)
