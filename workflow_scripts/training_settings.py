@@ -120,8 +120,12 @@ def _finetune(plan: Plan, wildcards) -> dict:
 def _sample(plan: Plan, wildcards) -> dict:
     run = plan.run(wildcards.dataset, wildcards.method, wildcards.epsilon, wildcards.seed)
     generator = plan.configuration.generators[run.settings.model]
+    settings = generator.model_dump()
+    if "conditions" in settings:
+        # Whatever the start knew, the trained model knows the sensitive classes.
+        settings["conditions"] = "class"
     return {
-        "generator": generator,
+        "generator": settings,
         "classes": _classes(run),
         "samples_per_class": plan.trainings[run.method.label].samples_per_class,
         "fold": 0,

@@ -100,7 +100,7 @@ def test_another_key_gives_other_weights(data, uninterrupted, tmp_path):
 
 def test_a_damaged_checkpoint_is_passed_over(data, uninterrupted, tmp_path):
     killed_in(5, data, tmp_path)
-    older, newest = sorted(tmp_path.glob("step*.safetensors"))
+    _, newest = sorted(tmp_path.glob("step*.safetensors"))
     content = bytearray(newest.read_bytes())
     content[-5] ^= 1
     newest.write_bytes(content)

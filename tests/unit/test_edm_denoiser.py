@@ -193,7 +193,9 @@ def test_new_classes_are_drawn_anew_and_no_class_stays(denoiser):
     assert torch.allclose(many(x, 1.0, told), denoiser(x, 1.0, unknown), atol=1e-5)
     embeddings = many.network.class_embedding.weight
     assert len(embeddings.unique(dim=0)) == 21
-    assert torch.equal(with_classes(denoiser, 20, seed=0).network.class_embedding.weight, embeddings)
+    assert torch.equal(
+        with_classes(denoiser, 20, seed=0).network.class_embedding.weight, embeddings
+    )
     for name, value in denoiser.network.state_dict().items():
         if "class_embedding" not in name:
             assert torch.equal(many.network.state_dict()[name], value), name

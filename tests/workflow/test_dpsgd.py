@@ -23,6 +23,16 @@ MODEL = {
     "sampling": {"steps": 3},
     "block_size": 10,
 }
+DDPM = {
+    "kind": "diffusion",
+    "dataset": "glyphs",
+    "channels": [8, 16],
+    "batch_size": 16,
+    "training_steps": 4,
+    "learning_rate": 1.0e-3,
+    "sampling_steps": 3,
+    "block_size": 10,
+}
 CLASSIFIER = {
     "kind": "cnn",
     "dataset": "glyphs",
@@ -68,6 +78,7 @@ METHODS = {
         "augmentation_multiplicity": 2,
         "augmentation": {"shift": 1},
     },
+    "pdp-ddpm": {**DPDM, "model": "tiny-ddpm", "start": "pretrained"},
     "dp-lora": {**DPDM, "start": "pretrained", "train": {"rank": 2}},
     "dp-ldm": {**DPDM, "start": "pretrained", "train": "attention"},
 }
@@ -83,7 +94,7 @@ EXPERIMENT = {
 
 def prepared(folder, **changes) -> Project:
     project = new_project(folder)
-    project.edit_catalogue("generators", tiny=MODEL)
+    project.edit_catalogue("generators", **{"tiny": MODEL, "tiny-ddpm": DDPM})
     project.edit_catalogue("encoders", teller=CLASSIFIER)
     project.edit_catalogue("methods", **METHODS)
     datasets = project.folder / "config/datasets.yaml"
@@ -247,7 +258,7 @@ def test_other_private_data_under_a_begun_training_are_refused(trained, tmp_path
 @pytest.mark.parametrize(
     ("method", "change", "message"),
     [
-        ("dpdm", {"model": "glyph-diffusion"}, "kind edm"),
+        ("dpdm", {"model": "glyph-diffusion"}, "model: found 'glyph-diffusion'"),
         ("dpdm", {"augmentation_multiplicity": 4}, "augmentation_multiplicity: without effect"),
         ("dpdm", {"batches_per_epoch": 1}, "batches_per_epoch"),
         ("pdp", {"model": "song-28"}, "8×8×1"),

@@ -192,7 +192,8 @@ class DpSgdMethod(Model):
     """A diffusion model trained with DP-SGD: see docs/methods.md for every key.
 
     `model` is a generator of kind `edm`: its network and its sampler are used, its public data and
-    its training where `start` asks for pre-training.
+    its training where `start` asks for pre-training. A start that is `pretrained` can also be a
+    generator of kind `diffusion` or `diffusers`, with its own sampler.
     """
 
     family: Literal["dp-sgd"]

@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one training, which the lock of its journal entry keeps from running twice.
+    """The checkpoints of one training; the lock of its journal entry keeps others out.
 
     Parameters
     ----------

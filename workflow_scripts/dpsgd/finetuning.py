@@ -64,6 +64,8 @@ def finetune(
     network = denoiser.network
     if settings["train"] == "adapters":
         names = add_adapters(network, settings["rank"], seed=seed_of("adapters", *settings["seed"]))
+        # The embedding of classes that the start does not know has to be learned as well.
+        names += [name for name, _ in network.named_parameters() if "class_embedding" in name]
     else:
         names = trainable_names(network, settings["train"])
     trained = {name: p for name, p in network.named_parameters() if name in set(names)}

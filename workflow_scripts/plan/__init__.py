@@ -24,7 +24,7 @@ from workflow_scripts.configuration.methods import (
 from workflow_scripts.configuration.reading import validate
 from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
 from workflow_scripts.plan.runs import MethodStages, Query, Run, TrainingStages
-from workflow_scripts.plan.training import training_stages
+from workflow_scripts.plan.training import model_settings, training_stages
 from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.proportions import divide
 from workflow_scripts.stages import VERSIONS, Stage, canonical
@@ -405,13 +405,10 @@ class Plan:
         stages = training_stages(
             self.catalogue, settings, dataset_name, counts, noise_source, where
         )
-        model = self.catalogue.generator(settings.model, where)
         own = settings.model_dump(exclude={"model", "start", *settings.operational})
         own |= {
             "version": VERSIONS["dp_sgd"],
-            "network": model.network.model_dump(),
-            "sampling": model.sampling.model_dump(),
-            "label_dropout": model.training.label_dropout,
+            **model_settings(self.catalogue.generator(settings.model, where)),
             "delta": self.experiment.delta or "1/(N ln N)",
             "train_size": declared.train_size,
             "noise_source": noise_source,

@@ -6,8 +6,13 @@ from dataclasses import asdict
 from workflow_scripts.configuration import ConfigurationProblem
 from workflow_scripts.configuration.datasets import SensitiveDataset
 from workflow_scripts.configuration.encoders import CnnEncoder, TorchScriptEncoder
-from workflow_scripts.configuration.generators import EdmGenerator
+from workflow_scripts.configuration.generators import (
+    DiffusersGenerator,
+    EdmGenerator,
+    TrainedDiffusion,
+)
 from workflow_scripts.configuration.methods import CentralImages, DpSgdMethod, SemanticQuery
+from workflow_scripts.configuration.model import ImageShape
 from workflow_scripts.plan.catalogue import Catalogue, unknown
 from workflow_scripts.plan.runs import Query, TrainingStages
 from workflow_scripts.privacy.gaussian import Event, GaussianEvent, SampledGaussianEvent
@@ -15,6 +20,8 @@ from workflow_scripts.semantic.central_images import sensitivity_of
 from workflow_scripts.semantic.selection import classes_per_label
 from workflow_scripts.stages import VERSIONS, Stage
 
+# Models that can be a start as they are, beside those of kind `edm`.
+PRETRAINED = (TrainedDiffusion, DiffusersGenerator)
 # The mechanism → the name of what it releases, in paths.
 NAMES = {"query_classes": "semantic-query", "release_central_images": "central-images"}
 
@@ -41,22 +48,24 @@ def training_stages(
     where : str
         The method's place in the configuration, for messages.
     """
-    model = _model(catalogue, settings.model, where)
     declared = catalogue.sensitive(dataset)
+    if settings.start == "pretrained":
+        _model(catalogue, settings.model, (EdmGenerator, *PRETRAINED), where)
+        stage = catalogue.generator_stage(settings.model, f"{where}.model")
+        _check_image(catalogue.image_of(stage), settings.model, declared, where)
+        return TrainingStages(samples_per_class, model=stage)
+    model = _model(catalogue, settings.model, (EdmGenerator,), where)
     catalogue.check_network(
         model.network, declared.image, catalogue.where("generators", settings.model)
     )
     match settings.start:
         case "random":
             return TrainingStages(samples_per_class)
-        case "pretrained":
-            _check_image(catalogue, model, declared, where)
-            stage = catalogue.generator_stage(settings.model, f"{where}.model")
-            return TrainingStages(samples_per_class, model=stage)
         case SemanticQuery() as start:
-            _check_image(catalogue, model, declared, where)
-            query = _semantic_query(catalogue, start, model, dataset, noise_source, where)
             public = catalogue.public_stage(model.dataset, f"{where}.model")
+            image = catalogue.public(model.dataset, where).image
+            _check_image(image, settings.model, declared, where)
+            query = _semantic_query(catalogue, start, model, dataset, noise_source, where)
             own = {"training": model.training, "selection_ratio": start.selection_ratio}
             parents: tuple[Stage, ...] = (query.stage, public)
         case CentralImages() as start:
@@ -73,22 +82,31 @@ def training_stages(
     return TrainingStages(samples_per_class, query=query, pretraining=pretraining)
 
 
-def _model(catalogue: Catalogue, name: str, where: str) -> EdmGenerator:
+def model_settings(model: EdmGenerator | TrainedDiffusion | DiffusersGenerator) -> dict:
+    """What of a model's entry holds for a training with DP-SGD, whatever it starts from."""
+    if isinstance(model, EdmGenerator):
+        return {
+            "network": model.network.model_dump(),
+            "sampling": model.sampling.model_dump(),
+            "label_dropout": model.training.label_dropout,
+        }
+    return {"network": None, "sampling": {}, "label_dropout": 0.0}
+
+
+def _model(
+    catalogue: Catalogue, name: str, kinds: tuple[type, ...], where: str
+) -> EdmGenerator | TrainedDiffusion | DiffusersGenerator:
     model = catalogue.generator(name, f"{where}.model")
-    if not isinstance(model, EdmGenerator):
+    if not isinstance(model, kinds):
         known = catalogue.configuration.generators.items()
-        trainable = [name for name, other in known if isinstance(other, EdmGenerator)]
-        raise unknown(f"{where}.model (kind edm)", name, trainable)
+        raise unknown(f"{where}.model", name, [n for n, other in known if isinstance(other, kinds)])
     return model
 
 
-def _check_image(
-    catalogue: Catalogue, model: EdmGenerator, declared: SensitiveDataset, where: str
-) -> None:
-    image = catalogue.public(model.dataset, f"{where}.model").image
+def _check_image(image: ImageShape, model: str, declared: SensitiveDataset, where: str) -> None:
     if image != declared.image:
         raise ConfigurationProblem(
-            f"{where}.model: its public data set {model.dataset!r} has images of {image}; allowed: "
+            f"{where}.model: found {model!r}, a model of images of {image}; allowed: one of "
             f"{declared.image}, as the sensitive data set has"
         )
 
