@@ -79,7 +79,7 @@ EVOLVED = one_of(PLAN.methods_of("pe"))
 SEMANTIC_QUERIES, CENTRAL_IMAGES = (
     one_of(PLAN.queries_of(mechanism)) for mechanism in ("query_classes", "release_central_images")
 )
-FINETUNED = one_of(PLAN.methods_of("dp-sgd"))
+TRAININGS, SAMPLED = one_of(PLAN.training_labels), one_of(PLAN.methods_of("dp-sgd"))
 KEPT, DROPPED = (one_of(map(str, iterations)) for iterations in PLAN.kept_iterations())
 
 
@@ -319,6 +319,23 @@ def query_classifier(wildcards):
 def pretraining_images(wildcards):
     _, public = PLAN.stages[wildcards.pretraining].parents
     return f"results/public/datasets/{public.label}/images.safetensors"
+
+
+@within("released")
+def query_budgets(wildcards):
+    """The budgets of all runs that use a query, as long as it has not been drawn."""
+    asked = f"{wildcards.dataset}/queries/{wildcards.query}/seed{wildcards.seed}"
+    _, query = PLAN.queries[asked]
+    runs = [run for run in PLAN.runs if PLAN.query(run) and PLAN.query(run).identity(run) == asked]
+    if os.path.exists(query.journal(runs[0])):
+        return []
+    return list(dict.fromkeys(f"{PLAN.training(run).directory}/budget.json" for run in runs))
+
+
+@within("released")
+def trained_model(wildcards):
+    training = PLAN.training(run_of(PLAN, wildcards))
+    return [f"{training.directory}/finetuned/pipeline"]
 
 
 @within("public", "released")

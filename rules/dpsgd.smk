@@ -15,7 +15,7 @@ rule finetune:
     benchmark:
         "results/sensitive/{dataset}/benchmarks/finetune/{method}/eps{epsilon}/seed{seed}.tsv"
     wildcard_constraints:
-        method=FINETUNED,
+        method=TRAININGS,
     conda:
         "../environment.yml"
     resources:
@@ -28,7 +28,7 @@ rule finetune:
 
 use rule initialise as sample with:
     input:
-        model=["results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/finetuned/pipeline"],
+        model=trained_model,
     output:
         population="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/final/{scatteritem}.safetensors",
     log:
@@ -36,7 +36,7 @@ use rule initialise as sample with:
     benchmark:
         "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/sample.{scatteritem}.tsv"
     wildcard_constraints:
-        method=FINETUNED,
+        method=SAMPLED,
     resources:
         gpu=1,
     params:

@@ -8,6 +8,7 @@ rule query_classes:
     input:
         train="results/sensitive/{dataset}/train.safetensors",
         classifier=query_classifier,
+        budgets=query_budgets,
     output:
         counts="results/runs/{dataset}/queries/{query}/seed{seed}/counts.safetensors",
         ledger="results/runs/{dataset}/queries/{query}/seed{seed}/ledger.json",
@@ -76,6 +77,7 @@ rule release_central_images:
     """MECHANISM. Noisy means or modes of the sensitive classes; write-once."""
     input:
         train="results/sensitive/{dataset}/train.safetensors",
+        budgets=query_budgets,
     output:
         images="results/runs/{dataset}/queries/{query}/seed{seed}/images.safetensors",
         ledger="results/runs/{dataset}/queries/{query}/seed{seed}/ledger.json",

@@ -219,7 +219,7 @@ def read_metadata(path: str | Path) -> dict:
             return json.loads((stored.metadata() or {}).get(METADATA, "{}"))
     except FileNotFoundError as error:
         raise FileProblem(f"{path}: no such file") from error
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise FileProblem(f"{path}: not a readable safetensors file ({error})") from error
 
 

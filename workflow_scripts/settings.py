@@ -397,10 +397,11 @@ def query_figures(plan: Plan) -> list[tuple[str, str, str]]:
     """What is drawn of the semantic queries of the first seed: data set, query, pre-training."""
     first = plan.experiment.seeds[0]
     found = {}
-    for run, query in plan.queries.values():
-        if query.mechanism == "query_classes" and run.seed == first:
-            pretraining = plan.trainings[run.method.label].pretraining
-            found[(run.dataset.label, query.stage.label, pretraining.label)] = None
+    for run in plan.runs:
+        query = plan.query(run)
+        if query and query.mechanism == "query_classes" and run.seed == first:
+            start = plan.trainings[run.method.label].start
+            found[(run.dataset.label, query.stage.label, start.label)] = None
     return list(found)
 
 

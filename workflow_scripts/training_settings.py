@@ -1,5 +1,7 @@
 """The settings of the steps that train with DP-SGD: a part of `workflow_scripts.settings`."""
 
+from dataclasses import asdict
+
 from workflow_scripts.plan import Plan
 from workflow_scripts.plan.runs import Query, Run
 from workflow_scripts.semantic.selection import classes_per_label
@@ -12,6 +14,7 @@ def _asked(plan: Plan, wildcards) -> tuple[Run, Query]:
 
 def _released(plan: Plan, run: Run, query: Query) -> dict:
     return {
+        "event": asdict(query.event),
         "stage": query.stage.description,
         "noise_source": plan.experiment.noise_source,
         "identity": query.identity(run),
@@ -76,7 +79,6 @@ def _pretrain(plan: Plan, wildcards) -> dict:
         "classes": _classes(run),
         "network": own["network"],
         "training": own["training"],
-        "sampling": own["sampling"],
         "seed": [own["seed"], stage.key, int(wildcards.seed)],
         "size": _image(run)["size"],
         "copies": own.get("copies"),
@@ -96,7 +98,6 @@ def _finetune(plan: Plan, wildcards) -> dict:
         "classes": _classes(run),
         "image": _image(run),
         "network": own["network"],
-        "sampling": own["sampling"],
         "train": train if isinstance(train, str) else "adapters",
         "rank": getattr(train, "rank", None),
         "clipping_norm": method.clipping_norm,
@@ -120,10 +121,11 @@ def _finetune(plan: Plan, wildcards) -> dict:
 def _sample(plan: Plan, wildcards) -> dict:
     run = plan.run(wildcards.dataset, wildcards.method, wildcards.epsilon, wildcards.seed)
     generator = plan.configuration.generators[run.settings.model]
-    settings = generator.model_dump()
-    if "conditions" in settings:
+    used = {"kind", "sampling", "sampling_steps", "guidance", "precision", "image"}
+    settings = generator.model_dump(include=used)
+    if generator.kind == "diffusers":
         # Whatever the start knew, the trained model knows the sensitive classes.
-        settings["conditions"] = "class"
+        settings |= {"conditions": "class", "batch_size": generator.batch_size}
     return {
         "generator": settings,
         "classes": _classes(run),

@@ -112,6 +112,18 @@ def test_a_damaged_checkpoint_is_passed_over(data, uninterrupted, tmp_path):
         Checkpoints(tmp_path).load()
 
 
+def test_a_checkpoint_that_claims_fewer_steps_is_passed_over(data, tmp_path):
+    """It would run steps again, with the same noise on other gradients, and not charge them."""
+    killed_in(5, data, tmp_path)
+    newest = sorted(tmp_path.glob("step*.safetensors"))[-1]
+    content = newest.read_bytes()
+    assert content.count(rb"\"steps\": 4") == 1
+    newest.write_bytes(content.replace(rb"\"steps\": 4", rb"\"steps\": 3"))
+    assert Checkpoints(tmp_path).load().steps == 2
+    newest.write_bytes(content.replace(rb"\"steps\": 4", rb"\"steps\": x"))
+    assert Checkpoints(tmp_path).load().steps == 2
+
+
 def test_only_two_checkpoints_are_kept_and_none_when_cleared(data, tmp_path):
     training(checkpoint_every=1).run(*data, KEY, Checkpoints(tmp_path))
     steps = [path.stem for path in sorted(tmp_path.glob("step*"))]

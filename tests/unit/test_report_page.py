@@ -155,6 +155,11 @@ def test_without_figures_and_facts_their_sections_are_left_out():
     [
         ("accuracy_by_iteration", "Accuracy by iteration", "of a classifier (CNN) trained on the"),
         ("accuracy_by_epsilon", "Accuracy by ε", "of a classifier (CNN) trained on releases"),
+        (
+            "query_digits~1e205b206bb7_semantic-query~2e205b206bb7_glyph-edm~3e205b206bb7",
+            "Semantic query: digits, for glyph-edm",
+            "public classes that were chosen",
+        ),
         ("samples_digits~1e205b206bb7", "Samples: digits", "No private image is shown."),
         ("samples_my~set_2~1e205b206bb7", "Samples: my~set_2", "No private image is shown."),
     ],

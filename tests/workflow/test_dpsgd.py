@@ -206,12 +206,35 @@ def test_a_new_epsilon_shares_the_query_and_the_pretraining(trained, tmp_path):
     assert not {"query_classes", "select_classes", "pretrain_on_selection"} & planned.keys()
 
 
+def test_more_images_or_another_sampler_train_nothing(trained, tmp_path):
+    project = trained.copy(tmp_path / "project")
+    project.edit_catalogue("generators", tiny={"sampling": {"steps": 4, "sampler": "heun"}})
+    project.write_experiment(
+        {**EXPERIMENT, "methods": ["privimage"], "overrides": {"privimage": {"samples": 30}}}
+    )
+    planned = project.planned()
+    assert planned["sample"] == planned["release"] == planned["account"] == 1
+    trainings = {"calibrate", "query_classes", "pretrain_on_selection", "finetune"}
+    assert not trainings & planned.keys()
+
+
+def test_a_query_waits_for_the_budgets_of_its_runs(trained, tmp_path):
+    """A query on samples has no closed form: what it costs is found by `calibrate`."""
+    project = prepared(tmp_path / "project", methods=["dp-feta"], epsilons=[0.05])
+    change = {"start": {**CENTRAL, "noise_multiplier": 0.5}}
+    project.edit_catalogue("methods", **{"dp-feta": change})
+    outcome = project.snakemake("--cores", "2", "--keep-going")
+    assert outcome.status != 0 and "alone cost more" in outcome.text
+    assert not project.find("runs/**/images.safetensors")
+    assert not project.find("sensitive/journal/**/*.safetensors")
+
+
 def test_a_finetuning_that_is_run_again_replays_its_weights(trained, tmp_path):
     project = trained.copy(tmp_path / "project")
     before = project.contents("runs/**/finetuned/**/*.safetensors", "runs/**/ledger.json")
     for folder in project.find("runs/**/finetuned"):
         shutil.rmtree(folder)
-    project.build("--until", "finetune")
+    project.build("--forcerun", "finetune", "--until", "finetune")
     after = project.contents("runs/**/finetuned/**/*.safetensors", "runs/**/ledger.json")
     assert after == before
     logs = [path.read_text() for path in project.find("sensitive/*/logs/finetune/**/*.log")]
@@ -265,7 +288,13 @@ def test_other_private_data_under_a_begun_training_are_refused(trained, tmp_path
         ("privimage", {"start": {**SEMANTIC, "classifier": "pixels"}}, "kinds cnn and torchscript"),
         ("privimage", {"start": {**SEMANTIC, "votes": 62}}, "votes: found 62"),
         ("privimage", {"start": {**SEMANTIC, "selection_ratio": 0.7}}, "selection_ratio"),
-        ("privimage", {"start": {**SEMANTIC, "noise_multiplier": 0}}, "noise_multiplier"),
+        ("privimage", {"start": {**SEMANTIC, "noise_multiplier": 0.3}}, "alone costs ε ="),
+        ("privimage", {"start": {"query": "semantic"}}, "start.classifier: missing"),
+        (
+            "dp-feta",
+            {"start": {**CENTRAL, "training": {**TRAINING, "label_dropout": 0}}},
+            "label_dropout",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_job(tmp_path, method, change, message):

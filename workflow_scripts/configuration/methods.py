@@ -198,7 +198,10 @@ class DpSgdMethod(Model):
 
     family: Literal["dp-sgd"]
     model: Name
-    start: Literal["random", "pretrained"] | SemanticQuery | CentralImages
+    start: (
+        Literal["random", "pretrained"]
+        | Annotated[SemanticQuery | CentralImages, Field(discriminator="query")]
+    )
     train: Literal["all", "attention"] | Adapters = "all"
     batches_per_epoch: Annotated[int, Field(ge=2)]
     epochs: Count

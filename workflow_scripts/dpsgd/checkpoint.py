@@ -20,7 +20,7 @@ from workflow_scripts.files import (
     write_arrays,
     write_json,
 )
-from workflow_scripts.privacy.journal import check_inputs
+from workflow_scripts.privacy.journal import JournalMismatch, changed_inputs
 from workflow_scripts.privacy.noise import NoiseKey, NoiseSource
 
 # The last ones are kept: one may be damaged.
@@ -69,7 +69,11 @@ class Checkpoints:
         path = self.folder / "training.json"
         if path.exists():
             begun = read_json(path)
-            check_inputs(path, begun["inputs"], inputs)
+            if changed := changed_inputs(begun["inputs"], inputs):
+                raise JournalMismatch(
+                    f"{path}: a training was begun here from other inputs (changed: {changed}). "
+                    f"Undo the change, or remove {self.folder}: nothing was released from it yet"
+                )
             return NoiseKey(begun["key"])
         key = NoiseKey.draw(source, identity)
         content = {"identity": identity, "inputs": dict(inputs), "key": key.secret}
@@ -82,7 +86,7 @@ class Checkpoints:
         metadata = {
             "steps": checkpoint.steps,
             "non_finite": checkpoint.non_finite,
-            "digest": _digest(checkpoint.arrays),
+            "digest": _digest(checkpoint),
         }
         write_arrays(path, checkpoint.arrays, metadata)
         for old in self._files()[:-KEPT]:
@@ -102,8 +106,10 @@ class Checkpoints:
                 metadata, arrays = read_metadata(path), read_arrays(path)
             except FileProblem:
                 continue
-            if metadata.get("digest") == _digest(arrays):
-                return Checkpoint(metadata["steps"], metadata["non_finite"], arrays)
+            counts = metadata.get("steps"), metadata.get("non_finite")
+            checkpoint = Checkpoint(*counts, arrays)
+            if metadata.get("digest") == _digest(checkpoint):
+                return checkpoint
         if files:
             raise FileProblem(
                 f"{self.folder}: every checkpoint is damaged; nothing was released from them: "
@@ -120,5 +126,7 @@ class Checkpoints:
         return sorted(self.folder.glob("step*.safetensors"))
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    return digest(*(part for name in sorted(arrays) for part in (name, arrays[name])))
+def _digest(checkpoint: Checkpoint) -> str:
+    arrays = checkpoint.arrays
+    named = (part for name in sorted(arrays) for part in (name, arrays[name]))
+    return digest(str(checkpoint.steps), str(checkpoint.non_finite), *named)

@@ -21,6 +21,7 @@ from workflow_scripts.files import digest, read_json
 from workflow_scripts.generators.pipelines.loading import CLASSES
 from workflow_scripts.privacy.gaussian import Event
 from workflow_scripts.privacy.journal import Release, release_once
+from workflow_scripts.problems import Problem
 from workflow_scripts.randomness import seed_of
 
 # Settings that a journalled training is compared by, beside the images and the start.
@@ -69,9 +70,11 @@ def finetune(
     else:
         names = trainable_names(network, settings["train"])
     trained = {name: p for name, p in network.named_parameters() if name in set(names)}
+    # What is begun goes on from the same start alone. What is finished does not need it: a start
+    # that was made again, the same but for rounding, changes nothing that was released.
+    start_digest = digest(*(p.detach().numpy() for p in network.parameters()))
     inputs = {
         "sensitive images": data_digest,
-        "start": digest(*(p.detach().numpy() for p in network.parameters())),
         "noise_multiplier": str(noise_multiplier),
         **{name: str(settings[name]) for name in COMPARED},
     }
@@ -86,7 +89,8 @@ def finetune(
         )
         if len(data["labels"]) != mechanism.train_size:
             raise ValueError(f"{len(data['labels'])} records, {mechanism.train_size} declared")
-        key = checkpoints.claim(settings["identity"], inputs, settings["noise_source"])
+        begun = {**inputs, "start": start_digest}
+        key = checkpoints.claim(settings["identity"], begun, settings["noise_source"])
         training = Training(
             denoiser, names, mechanism, {**settings["training"], **settings["operation"]}
         )
@@ -119,7 +123,14 @@ def _start(start: Sequence[str], settings: Mapping) -> Denoiser:
         )
     (folder,) = start
     denoiser = open_denoiser(folder)
-    if read_json(Path(folder, CLASSES)) != list(classes):
+    if denoiser.shape != (image["channels"], image["size"], image["size"]):
+        found, size, _ = denoiser.shape
+        raise Problem(
+            f"{folder}: the model makes images of {size}×{size}×{found}; allowed: "
+            f"{image['size']}×{image['size']}×{image['channels']}, as the sensitive data set has"
+        )
+    names = Path(folder, CLASSES)
+    if not names.exists() or read_json(names) != list(classes):
         denoiser = with_classes(denoiser, len(classes), seed_of("classes", *settings["seed"]))
     return denoiser
 

@@ -20,7 +20,8 @@ def trainable_names(network: nn.Module, train: str) -> list[str]:
         `SongUnet`, or a U-Net of diffusers.
     train : "all" or "attention"
     """
-    names = [name for name, _ in network.named_parameters()]
+    # What a network itself keeps constant, such as random frequencies, stays so.
+    names = [name for name, value in network.named_parameters() if value.requires_grad]
     if train == "all":
         return names
     if train != "attention":

@@ -7,7 +7,7 @@ the file and key at fault.
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from workflow_scripts.configuration.methods import (
 from workflow_scripts.configuration.reading import validate
 from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
 from workflow_scripts.plan.runs import MethodStages, Query, Run, TrainingStages
-from workflow_scripts.plan.training import model_settings, training_stages
+from workflow_scripts.plan.training import training_stages
+from workflow_scripts.privacy.accountant import closed_form
 from workflow_scripts.privacy.gaussian import GaussianEvent
 from workflow_scripts.proportions import divide
 from workflow_scripts.stages import VERSIONS, Stage, canonical
@@ -57,6 +58,8 @@ class Plan:
             for method in self.experiment.methods
             for run in self._runs_of(dataset, method)
         ]
+        for run in self.runs:
+            self._check_query(run)
         self.classifiers = {
             name: self._classifier(name) for name in self._named("classifiers", "evaluation")
         }
@@ -110,7 +113,8 @@ class Plan:
 
     @cached_property
     def _runs_by_identity(self) -> dict[str, Run]:
-        return {run.identity: run for run in self.runs}
+        trainings = [self.training(run) for run in self.runs if run.is_trained]
+        return {run.identity: run for run in (*self.runs, *trainings)}
 
     def run(self, dataset: str, method: str, epsilon: str, seed: str | int) -> Run:
         """The run with these labels, ε and seed."""
@@ -146,7 +150,8 @@ class Plan:
         if run.is_trained:
             query = self.query(run)
             asked = {f"{query.directory(run)}/ledger.json": [query.mechanism, 0]} if query else {}
-            return asked | {f"{run.directory}/finetuned/ledger.json": ["finetune", 0]}
+            folder = f"{self.training(run).directory}/finetuned"
+            return asked | {f"{folder}/ledger.json": ["finetune", 0]}
         found = {}
         if run.counts_classes:
             found[f"{run.directory}/class_counts/ledger.json"] = ["count_classes", 0]
@@ -155,6 +160,20 @@ class Plan:
         return found
 
     # --- training ---
+
+    def training(self, run: Run) -> Run:
+        """The training of a run, which other numbers of images, or other samplers, share.
+
+        It has a directory, a budget and a ledger as a run has, and releases no images.
+        """
+        stages = self.trainings[run.method.label]
+        return replace(run, method=stages.training)
+
+    @cached_property
+    def training_labels(self) -> list[str]:
+        """Labels of the trainings with DP-SGD."""
+        runs = (self.training(run) for run in self.runs if run.is_trained)
+        return list(dict.fromkeys(run.method.label for run in runs))
 
     def query(self, run: Run) -> Query | None:
         """What a run asks the sensitive data before it trains."""
@@ -174,12 +193,11 @@ class Plan:
     def start(self, run: Run) -> str | None:
         """The folder of the model that a run's training starts from; None at random weights."""
         stages = self.trainings[run.method.label]
-        if stages.model:
-            return f"results/public/generators/{stages.model.label}/pipeline"
+        if stages.start is None:
+            return None
         if stages.query:
-            folder = f"{stages.query.directory(run)}/pretrained/{stages.pretraining.label}"
-            return f"{folder}/pipeline"
-        return None
+            return f"{stages.query.directory(run)}/pretrained/{stages.start.label}/pipeline"
+        return f"results/public/generators/{stages.start.label}/pipeline"
 
     # --- where a run's populations lie ---
 
@@ -257,7 +275,7 @@ class Plan:
             epsilons = ["0"]
         else:
             if isinstance(settings, DpSgdMethod):
-                method = self._dp_sgd(dataset_name, method_name, settings, dataset)
+                method = self._dp_sgd(dataset_name, method_name, settings)
             else:
                 stages = self._evolved(dataset_name, method_name, settings)
                 method = self._pe(method_name, settings, dataset, stages)
@@ -394,29 +412,35 @@ class Plan:
         }
         return Stage(name, own, (dataset, stages.initial, *generators, stages.lookahead))
 
-    def _dp_sgd(self, dataset_name: str, name: str, settings: DpSgdMethod, dataset: Stage) -> Stage:
-        """The stage of a method that trains with DP-SGD."""
+    def _dp_sgd(self, dataset_name: str, name: str, settings: DpSgdMethod) -> Stage:
+        """The stage of a method that trains with DP-SGD: what the trained model is asked for."""
         where = self.catalogue.where("methods", name)
         declared = self.catalogue.sensitive(dataset_name)
         self._check_classes(settings, declared.classes, where)
         fractions = self._fractions(settings.class_fractions, declared.classes, where)
         counts = self._counts(settings.samples, fractions, declared.classes, where)
-        noise_source = self.experiment.noise_source
         stages = training_stages(
-            self.catalogue, settings, dataset_name, counts, noise_source, where
+            self.catalogue,
+            name,
+            settings,
+            dataset_name,
+            counts,
+            self.experiment.noise_source,
+            self.experiment.delta or "1/(N ln N)",
         )
-        own = settings.model_dump(exclude={"model", "start", *settings.operational})
-        own |= {
-            "version": VERSIONS["dp_sgd"],
-            **model_settings(self.catalogue.generator(settings.model, where)),
-            "delta": self.experiment.delta or "1/(N ln N)",
-            "train_size": declared.train_size,
-            "noise_source": noise_source,
+        model = self.catalogue.generator(settings.model, where)
+        sampling = getattr(model, "sampling", None)
+        own = {
+            "version": VERSIONS["initialise"],
+            "family": settings.family,
+            "samples_per_class": counts,
+            # Of another kind of model, its sampler is in the key of the start.
+            "sampling": sampling and sampling.model_dump(),
+            "block_size": model.block_size,
         }
-        starts = tuple(filter(None, (stages.model, stages.pretraining)))
-        method = Stage(name, own, (dataset, *starts))
-        self._check_public(method, starts, dataset_name)
-        self.trainings[method.label] = stages
+        method = Stage(name, own, (stages.training,))
+        self._check_public(method, filter(None, (stages.start,)), dataset_name)
+        self.trainings[method.label] = self.trainings[stages.training.label] = stages
         return method
 
     def _generator(
@@ -496,6 +520,19 @@ class Plan:
             for class_name in named if isinstance(named, dict) else ():
                 if class_name not in classes:
                     raise unknown(f"{where}.{key}", class_name, classes)
+
+    def _check_query(self, run: Run) -> None:
+        """Refuse a query that alone costs more than ε; one on samples is left to `calibrate`."""
+        query = self.query(run)
+        if query is None:
+            return
+        spent = closed_form([query.event], self.delta(run))
+        if spent is not None and spent >= float(run.epsilon):
+            where = self.catalogue.where("methods", run.method.name)
+            raise ConfigurationProblem(
+                f"{where}.start.noise_multiplier: found {query.event.noise_multiplier:g}, which "
+                f"alone costs ε = {spent:.4g}; allowed: more noise, for less than ε = {run.epsilon}"
+            )
 
     def _check_variation(self, phase: Phase, generator: Stage, where: str) -> None:
         for name, schedule in phase.variation.items():

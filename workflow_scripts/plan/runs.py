@@ -128,20 +128,23 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class TrainingStages:
-    """What a method that trains with DP-SGD starts from on one data set.
+    """What a method that trains with DP-SGD is made of on one data set.
 
     Attributes
     ----------
-    model : Stage or None
-        The generator that was trained on all public data, if the start is that.
+    samples_per_class : tuple of int
+        That the trained model is asked for.
+    training : Stage
+        The training itself: what it depends on and nothing else, so that another number of images,
+        or another sampler, trains nothing anew.
+    start : Stage or None
+        The model that the training starts from: a generator that was trained on public data, or
+        the training on a query's answer; None at random weights.
     query : Query or None
         What the sensitive data are asked before the training.
-    pretraining : Stage or None
-        The training on what the query says.
-    samples_per_class : tuple of int
     """
 
     samples_per_class: tuple[int, ...]
-    model: Stage | None = None
-    query: Query | None = None
-    pretraining: Stage | None = None
+    training: Stage
+    start: Stage | None
+    query: Query | None

@@ -20,6 +20,8 @@ from workflow_scripts.semantic.central_images import sensitivity_of
 from workflow_scripts.semantic.selection import classes_per_label
 from workflow_scripts.stages import VERSIONS, Stage
 
+# What a training does not depend on: its start is a parent's, the rest is how the model is used.
+NOT_TRAINED = {"model", "start", "samples", "class_fractions"}
 # Models that can be a start as they are, beside those of kind `edm`.
 PRETRAINED = (TrainedDiffusion, DiffusersGenerator)
 # The mechanism → the name of what it releases, in paths.
@@ -28,39 +30,64 @@ NAMES = {"query_classes": "semantic-query", "release_central_images": "central-i
 
 def training_stages(
     catalogue: Catalogue,
+    name: str,
     settings: DpSgdMethod,
     dataset: str,
     samples_per_class: tuple[int, ...],
     noise_source: str,
-    where: str,
+    delta: float | str,
 ) -> TrainingStages:
-    """The stages before the training, with all that can be checked beforehand.
+    """The stages up to the trained model, with all that can be checked beforehand.
 
     Parameters
     ----------
     catalogue : Catalogue
+    name : str
+        Of the method.
     settings : DpSgdMethod
     dataset : str
         Name of the sensitive data set.
     samples_per_class : tuple of int
         That the trained model will be asked for.
     noise_source : str
-    where : str
-        The method's place in the configuration, for messages.
+    delta : float or str
+        Or the rule that gives it.
     """
+    where = catalogue.where("methods", name)
+    start, query = _start(catalogue, settings, dataset, noise_source, where)
+    model = catalogue.generator(settings.model, where)
+    is_edm = isinstance(model, EdmGenerator)
+    own = settings.model_dump(exclude=NOT_TRAINED | settings.operational)
+    own |= {
+        "version": VERSIONS["dp_sgd"],
+        # A start of another kind brings its network, and knows no label dropout.
+        "network": model.network.model_dump() if is_edm else None,
+        "label_dropout": model.training.label_dropout if is_edm else 0.0,
+        "delta": delta,
+        "train_size": catalogue.sensitive(dataset).train_size,
+        "noise_source": noise_source,
+    }
+    parents = (catalogue.sensitive_stage(dataset), *([start] if start else []))
+    return TrainingStages(samples_per_class, Stage(name, own, parents), start, query)
+
+
+def _start(
+    catalogue: Catalogue, settings: DpSgdMethod, dataset: str, noise_source: str, where: str
+) -> tuple[Stage | None, Query | None]:
+    """The model that the training starts from, and what the sensitive data are asked for it."""
     declared = catalogue.sensitive(dataset)
     if settings.start == "pretrained":
         _model(catalogue, settings.model, (EdmGenerator, *PRETRAINED), where)
         stage = catalogue.generator_stage(settings.model, f"{where}.model")
         _check_image(catalogue.image_of(stage), settings.model, declared, where)
-        return TrainingStages(samples_per_class, model=stage)
+        return stage, None
     model = _model(catalogue, settings.model, (EdmGenerator,), where)
     catalogue.check_network(
         model.network, declared.image, catalogue.where("generators", settings.model)
     )
     match settings.start:
         case "random":
-            return TrainingStages(samples_per_class)
+            return None, None
         case SemanticQuery() as start:
             public = catalogue.public_stage(model.dataset, f"{where}.model")
             image = catalogue.public(model.dataset, where).image
@@ -69,28 +96,21 @@ def training_stages(
             own = {"training": model.training, "selection_ratio": start.selection_ratio}
             parents: tuple[Stage, ...] = (query.stage, public)
         case CentralImages() as start:
+            if (start.training.label_dropout > 0) != (model.training.label_dropout > 0):
+                raise ConfigurationProblem(
+                    f"{where}.start.training.label_dropout: found {start.training.label_dropout}, "
+                    f"{settings.model} has {model.training.label_dropout}; allowed: 0 for both or "
+                    "for none, as one network has a class that stands for none or has not"
+                )
             query = _central_images(catalogue, start, dataset, noise_source)
             own = {"training": start.training, "copies": start.copies}
             parents = (query.stage,)
     own |= {
         "version": VERSIONS["pretraining"],
         "network": model.network,
-        "sampling": model.sampling,
         "seed": model.seed,
     }
-    pretraining = catalogue.stage("pretraining", settings.model, own, parents)
-    return TrainingStages(samples_per_class, query=query, pretraining=pretraining)
-
-
-def model_settings(model: EdmGenerator | TrainedDiffusion | DiffusersGenerator) -> dict:
-    """What of a model's entry holds for a training with DP-SGD, whatever it starts from."""
-    if isinstance(model, EdmGenerator):
-        return {
-            "network": model.network.model_dump(),
-            "sampling": model.sampling.model_dump(),
-            "label_dropout": model.training.label_dropout,
-        }
-    return {"network": None, "sampling": {}, "label_dropout": 0.0}
+    return catalogue.stage("pretraining", settings.model, own, parents), query
 
 
 def _model(

@@ -1,15 +1,26 @@
 """A run's budget on disk: what `calibrate` decided, read by every mechanism before it draws."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from workflow_scripts.files import FileProblem, read_json
 from workflow_scripts.privacy.accountant import TOLERANCE, closed_form, compose, repeated
-from workflow_scripts.privacy.gaussian import event_of
+from workflow_scripts.privacy.gaussian import Event, event_of
 
 # What a run may spend and on how many releases; the noise follows from it. `others` are releases
 # whose noise is given.
 KEYS = ("epsilon", "delta", "iterations", "sampling_probability", "others")
+
+
+def check_given(paths: Iterable[str | Path], event: Event) -> None:
+    """Refuse to draw a release of given noise that the runs which use it have not budgeted for.
+
+    A budget is there once `calibrate` found noise for the rest of its run.
+    """
+    for path in paths:
+        if asdict(event) not in read_json(path)["others"]:
+            raise FileProblem(f"{path}: has no room for a release of {event}; nothing is drawn")
 
 
 def read_budget(path: str | Path, run: Mapping) -> dict:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.files import digest, read_arrays, read_metadata, write_arrays
+from workflow_scripts.files import FileProblem, digest, read_arrays, read_metadata, write_arrays
 from workflow_scripts.privacy.gaussian import Event, event_of
 from workflow_scripts.problems import Problem
 
@@ -94,7 +94,7 @@ def release_once(
         if entry.exists():
             return _replay(entry, inputs)
         values, event, about = draw()
-        release_id = digest(identity, values)[:32]
+        release_id = _release_id(identity, values)
         metadata = {
             "identity": identity,
             "event": asdict(event),
@@ -105,20 +105,26 @@ def release_once(
         return Release(values, event, release_id, about, replayed=False)
 
 
-def check_inputs(path: str | Path, begun: Mapping[str, str], inputs: Mapping[str, str]) -> None:
-    """Refuse to go on with a release from other inputs than those it was begun with."""
-    changed = sorted(name for name in {*begun, *inputs} if begun.get(name) != inputs.get(name))
-    if changed:
-        raise JournalMismatch(
-            f"{path}: a release was already drawn here from other inputs (changed: "
-            f"{', '.join(changed)}). Drawing again would be a second release. Undo the change, or "
-            "make it a setting (for a data set: raise its version) so that it gets a new directory."
-        )
+def changed_inputs(begun: Mapping[str, str], inputs: Mapping[str, str]) -> str:
+    """The names of inputs that are not what a release was begun with; empty if all are."""
+    names = {*begun, *inputs}
+    return ", ".join(sorted(name for name in names if begun.get(name) != inputs.get(name)))
 
 
 def _replay(entry: Path, inputs: Mapping[str, str]) -> Release:
     metadata = read_metadata(entry)
-    check_inputs(entry, metadata["inputs"], inputs)
-    event = event_of(metadata["event"])
+    if changed := changed_inputs(metadata["inputs"], inputs):
+        raise JournalMismatch(
+            f"{entry}: a release was already drawn here from other inputs (changed: {changed}). "
+            "Drawing again would be a second release. Undo the change, or make it a setting (for "
+            "a data set: raise its version) so that it gets a new directory."
+        )
     about = read_arrays(entry)
-    return Release(about.pop("values"), event, metadata["release_id"], about, replayed=True)
+    values, release_id = about.pop("values"), metadata["release_id"]
+    if _release_id(metadata["identity"], values) != release_id:
+        raise FileProblem(f"{entry}: damaged: the values are not those that were released")
+    return Release(values, event_of(metadata["event"]), release_id, about, replayed=True)
+
+
+def _release_id(identity: str, values: np.ndarray) -> str:
+    return digest(identity, values)[:32]

@@ -49,6 +49,8 @@ class NoiseKey:
     @classmethod
     def draw(cls, source: NoiseSource, *identity: str | int | float) -> "NoiseKey":
         """A new key; `identity` names the release and its ε, as in `noise_rng`."""
+        if source == "os":
+            return cls(secrets.token_hex(32))
         return cls(noise_rng(source, *identity).bytes(32).hex())
 
     def rng(self, *use: str | int) -> np.random.Generator:

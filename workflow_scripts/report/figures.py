@@ -83,7 +83,7 @@ def by_iteration(iterations: pd.DataFrame, metric: str) -> Figure:
     # The largest ε is drawn solid.
     epsilons = sorted(chosen["epsilon"].unique(), reverse=True)
     dashes = {epsilon: LINES[i % len(LINES)] for i, epsilon in enumerate(epsilons)}
-    with _style():
+    with style():
         entries = len(methods) + len(epsilons)
         figure, facets = _facets(list(chosen["dataset"].unique()), metric, entries)
         for dataset, axes in facets.items():
@@ -170,7 +170,7 @@ def accuracy_by_epsilon(table: pd.DataFrame, metric: str) -> Figure:
     budgeted, bounds = known[finite], known[~finite]
     methods = list(budgeted["method"].unique())
     epsilons = sorted(budgeted["epsilon"].unique())
-    with _style():
+    with style():
         figure, facets = _facets(list(table["dataset"].unique()), metric, len(methods))
         for dataset, axes in facets.items():
             axes.set_xscale("log")
@@ -246,7 +246,7 @@ def sample_grid(rows: list[tuple[str, np.ndarray]], classes: list[str]) -> Figur
         title, _, rest = label.rpartition(", ") if ", " in label else (label, "", "")
         blocks.setdefault(title, []).append((rest, images))
 
-    with _style():
+    with style():
         figure = Figure(facecolor="white", dpi=DPI)
         renderer = FigureCanvasAgg(figure).get_renderer()
         font, bold = FontProperties(size=9), FontProperties(size=9, weight="bold")
@@ -332,7 +332,7 @@ def _expect_released(rows: list[tuple[str, np.ndarray]], classes: list[str]) -> 
 def png(figure: Figure) -> bytes:
     """Render a figure as PNG at ``DPI``; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with _style():
+    with style():
         # Matplotlib would write its version into the file.
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
@@ -344,7 +344,7 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)

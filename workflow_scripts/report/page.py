@@ -109,6 +109,13 @@ def figure_of(path: str, classifier: str | None) -> dict:
             "noise alone would not be expected to leave. Effective parents: (Σh)² / Σh² of the "
             "clipped votes h, as a share of the candidates."
         )
+    elif found := re.fullmatch(r"query_(.+)~[0-9a-f]{12}_.+~[0-9a-f]{12}_(.+)~[0-9a-f]{12}", name):
+        title = f"Semantic query: {found[1]}, for {found[2]}"
+        caption = (
+            "How often the images of each sensitive class named each public class, with the noise "
+            "that protects them (band), and the public classes that were chosen for the "
+            "pre-training (first seed)."
+        )
     else:
         # The name ends with the twelve hex digits of the data set's key.
         title = f"Samples: {re.sub('~[0-9a-f]{12}$', '', name.removeprefix('samples_'))}"

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from workflow_scripts.report.figures import COLOURS, _style
+from workflow_scripts.report.figures import COLOURS, style
 
 # Sensitive classes that are drawn, bars for each, and panels beside each other.
 PANELS, BARS, ACROSS = 20, 12, 4
@@ -45,7 +45,7 @@ def query_figure(noisy: np.ndarray, summary: dict) -> Figure:
     across = min(len(shown), ACROSS)
     down = math.ceil(len(shown) / across)
     bars = min(BARS, noisy.shape[1])
-    with _style():
+    with style():
         size = (max(2.8 * across, 6.7), (0.145 * bars + 0.7) * down + 0.75)
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)

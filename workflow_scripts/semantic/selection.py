@@ -27,7 +27,8 @@ def classes_per_label(ratio: float, public: int, sensitive: int) -> int:
     public, sensitive : int
         P and C.
     """
-    return max(1, int(public * ratio / sensitive))
+    # 100 × 0.29 is a little less than 29 in floating point.
+    return max(1, math.floor(public * ratio / sensitive + 1e-9))
 
 
 def select_classes(noisy: np.ndarray, per_class: int) -> np.ndarray:

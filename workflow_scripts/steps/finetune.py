@@ -21,7 +21,7 @@ def finetune_model(job: Job) -> None:
         settings,
     )
     print("replayed from the journal" if release.replayed else "trained")
-    save_denoiser(job.output.pipeline, denoiser, settings["classes"], settings["sampling"])
+    save_denoiser(job.output.pipeline, denoiser, settings["classes"])
     write_json(job.output.ledger, release.ledger("finetune", 0, settings["noise_source"]))
 
 

@@ -25,7 +25,7 @@ def pretrain(job: Job) -> None:
         settings["training"],
         seed_of("pretraining", *settings["seed"]),
     )
-    save_denoiser(job.output.pipeline, denoiser, settings["classes"], settings["sampling"])
+    save_denoiser(job.output.pipeline, denoiser, settings["classes"])
 
 
 if __name__ == "__main__":

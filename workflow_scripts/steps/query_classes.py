@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from workflow_scripts.files import write_arrays, write_json
+from workflow_scripts.privacy.budget import check_given
+from workflow_scripts.privacy.gaussian import event_of
 from workflow_scripts.privacy.journal import release_once
 from workflow_scripts.privacy.noise import noise_rng
 from workflow_scripts.semantic.classifier import open_classifier
@@ -19,6 +21,7 @@ def query_classes(job: Job) -> None:
     job.claim(Path(job.output.counts).parents[1])
 
     def draw():
+        check_given(job.input.budgets, event_of(settings["event"]))
         classifier = open_classifier(
             settings["classifier"], job.input.classifier, public_classes, settings["image"]
         )

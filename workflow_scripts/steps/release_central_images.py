@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from workflow_scripts.files import write_arrays, write_json
+from workflow_scripts.privacy.budget import check_given
+from workflow_scripts.privacy.gaussian import event_of
 from workflow_scripts.privacy.journal import release_once
 from workflow_scripts.privacy.noise import NoiseKey
 from workflow_scripts.semantic.central_images import release_central_images
@@ -18,6 +20,7 @@ def central_images(job: Job) -> None:
     job.claim(Path(job.output.images).parents[1])
 
     def draw():
+        check_given(job.input.budgets, event_of(settings["event"]))
         # The sample must stay as secret as the noise.
         key = NoiseKey.draw(source, settings["identity"])
         images, labels, event = release_central_images(
