@@ -2,6 +2,7 @@
 #   CORES=2                  how many cores the demo uses (default: all)
 #   PYTHON=/path/to/python   what .venv is built on (default: python3, or the newest on PATH)
 #   TESTS=tests/unit         which tests to run (default: all that need no service)
+#   WORKERS=2                how many test files run side by side
 #   LOCK_FLAGS=--upgrade     how to resolve the pins anew (default: change as few as possible)
 
 .DEFAULT_GOAL := help
@@ -9,6 +10,7 @@
 
 CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 TESTS ?= tests --ignore=tests/slurm --ignore=tests/browser
+WORKERS ?= 2
 REPORT := results/reports/demo
 
 unexport PYTHONPATH PYTHONHOME
@@ -29,7 +31,7 @@ test: install ## check style and run the test suite
 	$(IN_ENV) ruff check .
 	$(IN_ENV) ruff format --check .
 	$(IN_ENV) snakefmt --check Snakefile rules
-	$(IN_ENV) python -m pytest $(TESTS)
+	$(IN_ENV) python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 lock: install ## resolve pyproject.toml into requirements.lock and environment.yml
 	@command -v uv >/dev/null || test -x .venv/bin/uv || .venv/bin/python -m pip install uv

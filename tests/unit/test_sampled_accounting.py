@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from dp_accounting import ComposedDpEvent, GaussianDpEvent, PoissonSampledDpEvent, rdp
-from opacus.accountants import PRVAccountant
+from opacus.accountants import PRVAccountant, RDPAccountant
+from opacus.accountants.analysis import rdp
 from scipy.optimize import brentq
 
 from workflow_scripts.configuration.reading import read_yaml
@@ -50,15 +50,16 @@ def test_the_noise_of_privimage_on_cifar10(epsilon, sigma):
 
 
 def calibrated_by_rdp(epsilon, delta, q, steps, query=484.0):
-    orders = [*rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS, *range(500, 1500, 10)]
+    """By Opacus' RDP, whose fractional orders matter here."""
+    orders = [*RDPAccountant.DEFAULT_ALPHAS, *range(500, 1500, 10)]
+    asked = rdp.compute_rdp(q=1.0, noise_multiplier=query, steps=1, orders=orders)
 
-    def spent(log_sigma):
-        accountant = rdp.RdpAccountant(orders)
-        step = PoissonSampledDpEvent(q, GaussianDpEvent(math.exp(log_sigma)))
-        accountant.compose(ComposedDpEvent([GaussianDpEvent(query)])).compose(step, steps)
-        return accountant.get_epsilon(delta) - epsilon
+    def excess(log_sigma):
+        sigma = math.exp(log_sigma)
+        trained = rdp.compute_rdp(q=q, noise_multiplier=sigma, steps=steps, orders=orders)
+        return rdp.get_privacy_spent(orders=orders, rdp=asked + trained, delta=delta)[0] - epsilon
 
-    return math.exp(brentq(spent, math.log(0.5), math.log(100), xtol=1e-5))
+    return math.exp(brentq(excess, math.log(0.5), math.log(100), xtol=1e-5))
 
 
 @pytest.mark.parametrize(
