@@ -6,7 +6,7 @@ import torch
 
 from workflow_scripts.dpsgd.checkpoint import Checkpoints
 from workflow_scripts.dpsgd.mechanism import DpSgd
-from workflow_scripts.dpsgd.training import Training, augmented_copies
+from workflow_scripts.dpsgd.training import Training, changed_copies
 from workflow_scripts.edm.denoiser import new_denoiser
 from workflow_scripts.files import FileProblem
 from workflow_scripts.privacy.journal import JournalMismatch
@@ -199,7 +199,7 @@ def test_out_of_memory_halves_the_physical_batch_and_nothing_else(data, tmp_path
 
     subject._clipped_sum = small_memory
     result = subject.run(*data, KEY, Checkpoints(tmp_path / "small"))
-    assert subject.physical_batch <= 3
+    assert subject.batches.size <= 3
     assert "out of GPU memory" in capsys.readouterr().out
     assert result.steps == plain.steps
     for name, weights in plain.weights.items():
@@ -240,7 +240,7 @@ def test_bfloat16_agrees_roughly(data):
 def test_copies_are_flipped_and_shifted():
     image = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
     changes = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, -1]]])
-    plain, flipped, shifted = augmented_copies(image, changes)[..., 0]
+    plain, flipped, shifted = changed_copies(image, changes)[..., 0]
     assert np.array_equal(plain, image[0, ..., 0])
     assert np.array_equal(flipped, plain[:, ::-1])
     assert shifted.tolist() == [[1, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]]

@@ -18,6 +18,7 @@ from workflow_scripts.dpsgd.checkpoint import Checkpoint, Checkpoints
 from workflow_scripts.dpsgd.mechanism import DpSgd
 from workflow_scripts.dpsgd.per_sample import PerSampleGradients
 from workflow_scripts.edm.denoiser import LEVELS_MEAN, LEVELS_STD, Denoiser, denoising_losses
+from workflow_scripts.generators.pipelines.batches import Batches
 from workflow_scripts.privacy.noise import NoiseKey
 
 # Of the records whose gradients are held at a time: numbers on a CPU, a share of a GPU's free
@@ -74,9 +75,9 @@ class Training:
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=settings["learning_rate"])
         self.gradients = PerSampleGradients(denoiser.network, names)
         self.views = settings["noise_multiplicity"] * settings["augmentation_multiplicity"]
-        self.physical_batch = settings["physical_batch"]
-        if self.physical_batch == "auto":
-            self.physical_batch = self._records_held()
+        size = settings["physical_batch"]
+        # What is halved when the memory does not hold it is the physical batch alone.
+        self.batches = Batches(self._records_held() if size == "auto" else size)
         self.steps = self.non_finite = 0
 
     def _records_held(self) -> int:
@@ -121,25 +122,14 @@ class Training:
         seeds = key.rng("views", step).integers(2**63, size=len(labels))[rows]
         changes = self._changes(key, step, len(labels))[rows]
         sums = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        start = 0
-        while start < len(rows):
-            part = slice(start, min(start + self.physical_batch, len(rows)))
-            try:
-                clipped, bad = self._clipped_sum(x[part], y[part], seeds[part], changes[part])
-            except torch.cuda.OutOfMemoryError:
-                if self.physical_batch == 1:
-                    raise
-                clipped = None
-            if clipped is None:
-                # After the handler: the error held what the attempt had allocated.
-                self.physical_batch = (part.stop - start + 1) // 2
-                torch.cuda.empty_cache()
-                print(f"out of GPU memory: now {self.physical_batch} records at a time", flush=True)
-                continue
+
+        def compute(part: slice) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+            return self._clipped_sum(x[part], y[part], seeds[part], changes[part])
+
+        for clipped, bad in self.batches.parts(compute, len(rows)):
             for name, total in clipped.items():
                 sums[name] += total
             self.non_finite += int(bad.sum())
-            start = part.stop
         for name, gradient in self.mechanism.release(sums, key, step).items():
             self.parameters[name].grad = gradient
         self.optimiser.step()
@@ -165,7 +155,7 @@ class Training:
     def _clipped_sum(
         self, images: np.ndarray, labels: np.ndarray, seeds: np.ndarray, changes: np.ndarray
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        x = as_tensor(augmented_copies(images, changes), self.device)
+        x = as_tensor(changed_copies(images, changes), self.device)
         y = torch.from_numpy(labels).to(self.device)
         draws = self.settings["noise_multiplicity"]
         x = x.repeat_interleave(draws, dim=0)
@@ -228,7 +218,7 @@ class Training:
                 }
 
 
-def augmented_copies(images: np.ndarray, changes: np.ndarray) -> np.ndarray:
+def changed_copies(images: np.ndarray, changes: np.ndarray) -> np.ndarray:
     """Flipped and shifted copies of every image, one after another: uint8 [N·A, H, W, C].
 
     Parameters

@@ -1,9 +1,12 @@
 """Batches of the size that the GPU's memory holds, found by trying."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
 
 
 class Batches:
@@ -27,18 +30,23 @@ class Batches:
         ----------
         compute : function of a slice of rows
         """
-        parts, start = [], 0
+        return np.concatenate(list(self.parts(compute, n)))
+
+    def parts(self, compute: Callable[[slice], T], n: int) -> Iterator[T]:
+        """`compute` of one batch after the other, for what is not concatenated."""
+        start = 0
         while start < n:
             size = min(self.size or n, n - start)
             try:
-                parts.append(compute(slice(start, start + size)))
-                start += size
-                continue
+                part = compute(slice(start, start + size))
             except torch.cuda.OutOfMemoryError:
                 if size == 1:
                     raise
+            else:
+                yield part
+                start += size
+                continue
             # After the handler: the error held what the attempt had allocated.
             self.size = size // 2
             torch.cuda.empty_cache()
             print(f"out of GPU memory with a batch of {size}; now {self.size}", flush=True)
-        return np.concatenate(parts)
