@@ -13,7 +13,7 @@ from workflow_scripts.plan import Plan
 from workflow_scripts.plan.runs import Run
 from workflow_scripts.proportions import divide
 from workflow_scripts.stages import Stage, canonical
-from workflow_scripts.training_settings import TRAINING_STEPS
+from workflow_scripts.training_settings import TRAINING_STEPS, released
 
 
 def settings_of(plan: Plan, step: str) -> Callable[[Any], dict]:
@@ -184,9 +184,7 @@ def _count_classes(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
     return {
         **plan.budget(run),
-        "noise_source": plan.experiment.noise_source,
-        "identity": f"{run.identity}/class_counts",
-        "journal": run.journal("class_counts"),
+        **released(plan, run, "class_counts"),
         "classes": len(run.dataset.settings["dataset"]["classes"]),
         "class_count_noise": run.settings.class_count_noise,
     }
@@ -196,11 +194,8 @@ def _vote(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
     return {
         **plan.budget(run),
-        "noise_source": plan.experiment.noise_source,
-        "identity": f"{run.identity}/iter{wildcards.t}",
-        "journal": run.journal(f"iter{wildcards.t}"),
+        **released(plan, run, f"iter{wildcards.t}"),
         "iteration": int(wildcards.t),
-        "neighbours": run.settings.neighbours,
         "metric": run.settings.metric,
         "joint": run.settings.histogram == "joint",
     }
@@ -213,6 +208,7 @@ def _select(plan: Plan, wildcards) -> dict:
     settings = {
         "threshold": method.threshold,
         "selection": method.selection,
+        "neighbours": method.neighbours,
         "identity": [run.identity, t],
         "selected": total,
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.files import claim_directory
+from workflow_scripts.privacy.journal import Entry
 from workflow_scripts.privacy.zones import open_sensitive, zone_of
 from workflow_scripts.problems import Problem
 
@@ -39,6 +40,12 @@ class Job:
     def open(self, path: str) -> Path:
         """A file's path; a sensitive one goes through the zone's one door."""
         return open_sensitive(path, self.rule) if zone_of(path) == "sensitive" else Path(path)
+
+    @property
+    def entry(self) -> Entry:
+        """Where a mechanism's release is written down."""
+        fields = dict(self.settings["entry"])
+        return Entry(self.open(fields.pop("journal")), **fields)
 
     def claim(self, directory: str | Path) -> None:
         """Write or compare the `settings.json` of a stage's directory."""

@@ -7,6 +7,25 @@ from workflow_scripts.plan.runs import Query, Run
 from workflow_scripts.semantic.selection import classes_per_label
 
 
+def entry_of(plan: Plan, register: str, identity: str, journal: str) -> dict:
+    """What a mechanism needs to release once: `privacy.journal.Entry`."""
+    source = plan.experiment.noise_source
+    return {
+        "entry": {
+            "journal": journal,
+            "register": register,
+            "identity": identity,
+            "noise_source": source,
+        }
+    }
+
+
+def released(plan: Plan, run: Run, release: str) -> dict:
+    """The entry of one release of a run: `iter{t}`, `class_counts`, `choice` or `finetuned`."""
+    identity = f"{run.identity}/{release}"
+    return entry_of(plan, run.register, identity, run.journal(release))
+
+
 def _asked(plan: Plan, wildcards) -> tuple[Run, Query]:
     """The query that a path's wildcards name, and a run that uses it."""
     return plan.queries[f"{wildcards.dataset}/queries/{wildcards.query}/seed{wildcards.seed}"]
@@ -14,12 +33,9 @@ def _asked(plan: Plan, wildcards) -> tuple[Run, Query]:
 
 def _released(plan: Plan, run: Run, query: Query) -> dict:
     return {
+        **entry_of(plan, run.register, query.identity(run), query.journal(run)),
         "event": asdict(query.event),
         "stage": query.stage.description,
-        "noise_source": plan.experiment.noise_source,
-        "identity": query.identity(run),
-        "journal": query.journal(run),
-        "noise_multiplier": query.event.noise_multiplier,
         "classes": len(_classes(run)),
     }
 
@@ -39,7 +55,6 @@ def _query_classes(plan: Plan, wildcards) -> dict:
     return {
         **_released(plan, run, query),
         "classifier": classifier.settings["encoder"],
-        "votes": own["votes"],
         "public_classes": len(own["public_classes"]),
         "image": own["image"],
     }
@@ -64,8 +79,6 @@ def _release_central_images(plan: Plan, wildcards) -> dict:
         **_released(plan, run, query),
         "centre": query.stage.settings["centre"],
         "size": _image(run)["size"] // 2,
-        "images_per_class": query.event.steps,
-        "sampling_probability": query.event.sampling_probability,
         "train_size": run.dataset.settings["dataset"]["train_size"],
     }
 
@@ -91,16 +104,13 @@ def _finetune(plan: Plan, wildcards) -> dict:
     train = method.train
     return {
         **plan.budget(run),
-        "noise_source": plan.experiment.noise_source,
-        "identity": f"{run.identity}/finetuned",
-        "journal": run.journal("finetuned"),
+        **released(plan, run, "finetuned"),
         "train_size": own["train_size"],
         "classes": _classes(run),
         "image": _image(run),
         "network": own["network"],
         "train": train if isinstance(train, str) else "adapters",
         "rank": getattr(train, "rank", None),
-        "clipping_norm": method.clipping_norm,
         "seed": [run.method.key, run.seed],
         "training": {
             "learning_rate": method.learning_rate,

@@ -19,15 +19,15 @@ from workflow_scripts.edm.denoiser import Denoiser, new_denoiser, with_classes
 from workflow_scripts.edm.storage import open_denoiser
 from workflow_scripts.files import digest, read_json
 from workflow_scripts.generators.pipelines.loading import CLASSES
-from workflow_scripts.privacy.gaussian import Event
-from workflow_scripts.privacy.journal import Release, release_once
+from workflow_scripts.privacy.events import Event
+from workflow_scripts.privacy.journal import Entry, Release
 from workflow_scripts.problems import Problem
 from workflow_scripts.randomness import seed_of
 
 # Settings that a journalled training is compared by, beside the images and the start.
 COMPARED = (
-    "noise_source", "iterations", "sampling_probability", "train_size", "clipping_norm", "train",
-    "rank", "training", "network", "classes", "seed",
+    "iterations", "release", "train_size", "train", "rank", "training", "network", "classes",
+    "seed",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def finetune(
     data_digest: str,
     start: Sequence[str],
     noise_multiplier: float,
-    journal: Path,
+    entry: Entry,
     settings: Mapping,
 ) -> tuple[Release, Denoiser]:
     """Train with DP-SGD, or replay what was trained.
@@ -51,8 +51,8 @@ def finetune(
         The folder of the model to start from; nothing for random weights.
     noise_multiplier : float
         σ.
-    journal : path
-        The release's entry, in the sensitive zone; checkpoints lie in a folder beside it.
+    entry : Entry
+        The release's; checkpoints lie in a folder beside it.
     settings : mapping
         The step's.
 
@@ -76,21 +76,22 @@ def finetune(
     inputs = {
         "sensitive images": data_digest,
         "noise_multiplier": str(noise_multiplier),
+        "noise_source": entry.noise_source,
         **{name: str(settings[name]) for name in COMPARED},
     }
+    mechanism = DpSgd(
+        settings["release"]["sampling_probability"],
+        settings["iterations"],
+        noise_multiplier,
+        settings["release"]["sensitivity"],
+        settings["train_size"],
+    )
 
     def draw() -> tuple[np.ndarray, Event, dict]:
-        mechanism = DpSgd(
-            settings["sampling_probability"],
-            settings["iterations"],
-            noise_multiplier,
-            settings["clipping_norm"],
-            settings["train_size"],
-        )
         if len(data["labels"]) != mechanism.train_size:
             raise ValueError(f"{len(data['labels'])} records, {mechanism.train_size} declared")
         begun = {**inputs, "start": start_digest}
-        key = checkpoints.claim(settings["identity"], begun, settings["noise_source"])
+        key = checkpoints.claim(entry.identity, begun, entry.noise_source)
         training = Training(
             denoiser, names, mechanism, {**settings["training"], **settings["operation"]}
         )
@@ -98,8 +99,8 @@ def finetune(
         weights = np.concatenate([result.weights[name].ravel() for name in trained])
         return weights, mechanism.event(result.steps), {}
 
-    checkpoints = Checkpoints(journal.with_suffix(""))
-    release = release_once(journal, settings["identity"], inputs, draw)
+    checkpoints = Checkpoints(entry.path.with_suffix(""))
+    release = entry.release_once(mechanism.event(mechanism.steps), inputs, draw)
     checkpoints.clear()
     _load(trained, release.values)
     if settings["train"] == "adapters":

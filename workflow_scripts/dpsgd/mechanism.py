@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from workflow_scripts.privacy.gaussian import SampledGaussianEvent
+from workflow_scripts.privacy.events import SampledGaussianEvent
 from workflow_scripts.privacy.noise import NoiseKey
 
 

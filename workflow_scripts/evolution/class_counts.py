@@ -6,16 +6,18 @@ sensitivity 1 under zero-out.
 
 import numpy as np
 
-from workflow_scripts.privacy.gaussian import GaussianEvent, GaussianMechanism
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import DiscreteGaussianEvent
+from workflow_scripts.privacy.noise import Noise
 from workflow_scripts.proportions import divide
 
 
 def release_class_counts(
-    labels: np.ndarray, classes: int, noise_multiplier: float, rng: np.random.Generator
-) -> tuple[np.ndarray, GaussianEvent]:
-    """Noisy counts float64 [classes] of labels int64 [N], and what they cost."""
-    counts = np.bincount(labels, minlength=classes)
-    return GaussianMechanism(noise_multiplier, sensitivity=1.0).release(counts, rng)
+    labels: np.ndarray, classes: int, mechanism: DiscreteGaussianMechanism, noise: Noise
+) -> tuple[np.ndarray, DiscreteGaussianEvent]:
+    """Noisy counts int64 [classes] of labels int64 [N], and what they cost."""
+    counts = np.bincount(labels, minlength=classes).astype(np.int64)
+    return mechanism.release(counts, noise)
 
 
 def sizes_of(noisy_counts: np.ndarray, total: int) -> tuple[int, ...]:

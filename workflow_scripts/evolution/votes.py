@@ -3,16 +3,18 @@
 Every sensitive image votes for its k nearest candidates, of its own class or of all. One record
 adds k votes of weight 1, so the L2 sensitivity of the concatenated histogram is √k under zero-out,
 however many classes there are (Lin et al., arXiv 2305.15560, algorithm 2). Integer counts are
-released; afterwards they are divided by √k, as in the paper's reference library.
+released, with discrete Gaussian noise; `select` divides them by √k, as the paper's reference
+library does.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
-from workflow_scripts.privacy.gaussian import GaussianEvent, GaussianMechanism
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import DiscreteGaussianEvent
+from workflow_scripts.privacy.noise import Noise
 from workflow_scripts.shards import Shards
 
 Metric = Literal["l2", "cosine", "inner-product"]
@@ -114,24 +116,19 @@ def _electorates(
 def release_votes(
     private: Shards,
     candidates: Shards,
-    noise_multiplier: float,
-    rng: np.random.Generator,
-    neighbours: int = 1,
+    mechanism: DiscreteGaussianMechanism,
+    noise: Noise,
     metric: Metric = "l2",
     joint: bool = False,
-) -> tuple[np.ndarray, GaussianEvent]:
+) -> tuple[np.ndarray, DiscreteGaussianEvent]:
     """The noisy vote histogram and its privacy event: the mechanism of one iteration.
 
-    Noise of standard deviation σ√k falls on every count of every class, empty ones too; the noisy
-    counts are then divided by √k. Arguments are those of `count_votes`, and σ for sensitivity 1
-    and the generator of the noise.
+    Noise of scale σ√k falls on every count of every class, empty ones too. Arguments are those of
+    `count_votes`; k is the number of counts that a record changes, by the mechanism.
 
     Returns
     -------
-    (float64 [N], GaussianEvent)
-        The votes have noise of standard deviation σ.
+    (int64 [N], DiscreteGaussianEvent)
     """
-    votes = count_votes(private, candidates, neighbours, metric, joint)
-    mechanism = GaussianMechanism(noise_multiplier, math.sqrt(neighbours))
-    noisy, event = mechanism.release(votes, rng)
-    return noisy / math.sqrt(neighbours), event
+    votes = count_votes(private, candidates, mechanism.counts, metric, joint)
+    return mechanism.release(votes, noise)

@@ -25,8 +25,9 @@ from workflow_scripts.configuration.reading import validate
 from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
 from workflow_scripts.plan.runs import MethodStages, Query, Run, TrainingStages
 from workflow_scripts.plan.training import training_stages
-from workflow_scripts.privacy.accountant import closed_form
-from workflow_scripts.privacy.gaussian import GaussianEvent
+from workflow_scripts.privacy.accountant import exact
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import DiscreteGaussianEvent, SampledGaussianEvent
 from workflow_scripts.proportions import divide
 from workflow_scripts.stages import VERSIONS, Stage, canonical
 
@@ -134,15 +135,23 @@ class Plan:
     def budget(self, run: Run) -> dict:
         """What a run may spend and on how many releases: see `privacy.budget.KEYS`."""
         query, settings = self.query(run), run.settings
-        others = [asdict(query.event)] if query else []
+        others = [query.event] if query else []
         if run.counts_classes:
-            others += [asdict(GaussianEvent(settings.class_count_noise, 1.0))]
+            others += [DiscreteGaussianMechanism.of(settings.class_count_noise).event]
+        if run.is_trained:
+            release = {
+                "type": SampledGaussianEvent.type,
+                "sensitivity": settings.clipping_norm,
+                "sampling_probability": settings.sampling_probability,
+            }
+        else:
+            release = {"type": DiscreteGaussianEvent.type, "counts": settings.neighbours}
         return {
             "epsilon": float(run.epsilon),
             "delta": self.delta(run),
             "iterations": settings.steps if run.is_trained else run.iterations,
-            "sampling_probability": settings.sampling_probability if run.is_trained else 1,
-            "others": others,
+            "release": release,
+            "others": [asdict(other) for other in others],
         }
 
     def ledgers(self, run: Run) -> dict[str, list]:
@@ -526,7 +535,7 @@ class Plan:
         query = self.query(run)
         if query is None:
             return
-        spent = closed_form([query.event], self.delta(run))
+        spent = exact([query.event], self.delta(run))
         if spent is not None and spent >= float(run.epsilon):
             where = self.catalogue.where("methods", run.method.name)
             raise ConfigurationProblem(

@@ -6,7 +6,8 @@ from workflow_scripts.configuration.methods import DpSgdMethod, PEMethod, Random
 from workflow_scripts.evolution.selection import threshold_in_votes
 from workflow_scripts.plan import Plan
 from workflow_scripts.plan.runs import Run
-from workflow_scripts.privacy.closed_form import noise_multiplier_of
+from workflow_scripts.privacy.accountant import least_noise
+from workflow_scripts.privacy.events import event_of
 from workflow_scripts.stages import canonical
 
 COLUMNS = ("data set", "method", "ε", "δ", "T", "σ", "H/σ", "samples", "images generated")
@@ -23,10 +24,10 @@ def generator_calls(method: PEMethod) -> int:
 
 
 def preview(plan: Plan) -> str:
-    """A table of all (data set, method, ε), with the noise multiplier of the closed form.
+    """A table of all (data set, method, ε), with the noise multiplier.
 
     `calibrate` verifies it with the accountant, which may raise it a little. Where records are
-    sampled there is no closed form, and the accountant takes seconds.
+    sampled only the accountant can find it, in seconds.
     """
     seeds = len(plan.experiment.seeds)
     first = [run for run in plan.runs if run.seed == plan.experiment.seeds[0] and not run.is_real]
@@ -55,8 +56,9 @@ def _row(plan: Plan, run: Run) -> Iterable[str]:
             str(method.samples),
             f"{method.samples:,}",
         )
-    others = [method.class_count_noise] if run.counts_classes else []
-    sigma = noise_multiplier_of(float(run.epsilon), delta, run.iterations, others)
+    budget = plan.budget(run)
+    others = [event_of(other) for other in budget.pop("others")]
+    sigma = least_noise(**budget, others=others)
     if sigma is None:
         noise = ("none is enough", "–")
     else:

@@ -8,8 +8,8 @@ from workflow_scripts.configuration.methods import (
     RandomMethod,
     RealMethod,
 )
-from workflow_scripts.privacy.gaussian import Event
-from workflow_scripts.privacy.zones import JOURNAL
+from workflow_scripts.privacy.events import Event
+from workflow_scripts.privacy.zones import ACCOUNTS, JOURNAL
 from workflow_scripts.stages import Stage
 
 REAL = "real"
@@ -63,6 +63,11 @@ class Run:
     def journal(self, release: str) -> str:
         """Where a release is journalled: `iter{t}`, `class_counts` or `finetuned`."""
         return f"{JOURNAL}/{self.identity}/{release}.safetensors"
+
+    @property
+    def register(self) -> str:
+        """Where everything that was released of the data set is written down."""
+        return f"{ACCOUNTS}/{self.dataset.name}/register.jsonl"
 
     @property
     def evaluation(self) -> str:

@@ -1,6 +1,5 @@
 """What a training with DP-SGD starts from: random weights, public data, or a query's answer."""
 
-import math
 from dataclasses import asdict
 
 from workflow_scripts.configuration import ConfigurationProblem
@@ -15,7 +14,8 @@ from workflow_scripts.configuration.methods import CentralImages, DpSgdMethod, S
 from workflow_scripts.configuration.model import ImageShape
 from workflow_scripts.plan.catalogue import Catalogue, unknown
 from workflow_scripts.plan.runs import Query, TrainingStages
-from workflow_scripts.privacy.gaussian import Event, GaussianEvent, SampledGaussianEvent
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import Event, SampledGaussianEvent
 from workflow_scripts.semantic.central_images import sensitivity_of
 from workflow_scripts.semantic.selection import classes_per_label
 from workflow_scripts.stages import VERSIONS, Stage
@@ -166,7 +166,7 @@ def _semantic_query(
         )
     encoder = catalogue.encoder_stage(start.classifier, f"{place}.classifier")
     own = {"votes": start.votes, "public_classes": public.classes, "image": public.image}
-    event = GaussianEvent(start.noise_multiplier, math.sqrt(start.votes))
+    event = DiscreteGaussianMechanism.of(start.noise_multiplier, start.votes).event
     return _query(catalogue, "query_classes", own, event, noise_source, dataset, encoder)
 
 

@@ -1,34 +1,39 @@
 """One accountant for every method: privacy loss distributions, composed by dp-accounting.
 
 The neighbouring relation is zero-out of one record with N public, numerically equal to adding or
-removing one record. Noise is calibrated by the closed form and verified with the accountant that
+removing one record; what the same releases cost when a record is replaced is reported beside it.
+Noise is calibrated by the exact cost, where there is one, and verified with the accountant that
 will judge it.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from scipy.optimize import brentq
 
 from workflow_scripts.privacy.closed_form import epsilon_of_mu, noise_multiplier_of
-from workflow_scripts.privacy.gaussian import Event, GaussianEvent, SampledGaussianEvent, event_of
+from workflow_scripts.privacy.discrete_gaussian import epsilon_of
+from workflow_scripts.privacy.events import (
+    DiscreteGaussianEvent,
+    Event,
+    SampledGaussianEvent,
+    SelectionEvent,
+    repeated,
+)
 from workflow_scripts.problems import Problem
 
 # ε may exceed the budget by this factor − 1: rounding, not a loophole.
 TOLERANCE = 1e-6
 ATTEMPTS = 20
-RELATION = "zero-out of one record, N public (numerically add-or-remove-one)"
+ZERO_OUT = "zero-out of one record, N public (numerically add-or-remove-one)"
+REPLACE_ONE = "replacement of one record by another"
 
 
 class CalibrationFailed(Problem):
     """The accountant cannot confirm any noise for this budget."""
-
-
-class LedgerProblem(Problem):
-    """Ledgers that are not those of the run."""
 
 
 class BudgetExceeded(Problem):
@@ -60,14 +65,9 @@ class Composition:
         }
 
 
-def repeated(noise_multiplier: float, iterations: int, sampling_probability: float) -> list[Event]:
-    """What a run's T releases of one noise multiplier cost: each on a Poisson sample if q < 1."""
-    if sampling_probability < 1:
-        return [SampledGaussianEvent(noise_multiplier, 1.0, sampling_probability, iterations)]
-    return [GaussianEvent(noise_multiplier, 1.0)] * iterations
-
-
-def compose(events: Sequence[Event], delta: float, scale: float = 1.0) -> Composition:
+def compose(
+    events: Sequence[Event], delta: float, scale: float = 1.0, relation: str = ZERO_OUT
+) -> Composition:
     """ε of adaptively composed events at δ.
 
     Parameters
@@ -77,55 +77,81 @@ def compose(events: Sequence[Event], delta: float, scale: float = 1.0) -> Compos
     delta : float
     scale : float
         The size of ε to expect; below 1 the grid is refined in proportion.
+    relation : str
+        `ZERO_OUT` or `REPLACE_ONE`.
     """
     grid = 1e-4 * min(1.0, scale)
     if not events:
         return Composition(0.0, delta, grid)
-    # dp-accounting takes two seconds to import; runs without events need none of it.
-    from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
-    from dp_accounting.pld import PLDAccountant
+    # dp-accounting takes a second to import; runs without events need none of it.
+    from dp_accounting.pld.privacy_loss_distribution import identity
 
-    accountant = PLDAccountant(
-        NeighboringRelation.REPLACE_SPECIAL, value_discretization_interval=grid
-    )
-    counts: Counter = Counter()
-    for event in events:
-        release = GaussianDpEvent(event.noise_multiplier)
-        if isinstance(event, SampledGaussianEvent):
-            counts[PoissonSampledDpEvent(event.sampling_probability, release)] += event.steps
-        else:
-            counts[release] += 1
-    for release, count in counts.items():
-        accountant.compose(release, count)
-    return Composition(float(accountant.get_epsilon(delta)), delta, grid)
+    total = identity(value_discretization_interval=grid)
+    for event, times in Counter(events).items():
+        total = total.compose(_distribution(event, times, grid, relation))
+    return Composition(float(total.get_epsilon_for_delta(delta)), delta, grid)
+
+
+def _distribution(event: Event, times: int, grid: float, relation: str):
+    """The privacy loss distribution of an event that happened some times."""
+    from dp_accounting import NeighboringRelation
+    from dp_accounting.pld import privacy_loss_distribution as distributions
+    from dp_accounting.pld.common import DifferentialPrivacyParameters
+
+    replaced = relation == REPLACE_ONE
+    match event:
+        case DiscreteGaussianEvent():
+            # A record that is replaced takes its k counts away and gives k others: 2k changes,
+            # a distance of √2 · √k. (dp-accounting's REPLACE_ONE would take 2 · √k.)
+            changes = event.counts * (2 if replaced else 1)
+            one = distributions.from_discrete_gaussian_mechanism(
+                event.scale, value_discretization_interval=grid, use_connect_dots=True
+            )
+            return one.self_compose(times * changes)
+        case SampledGaussianEvent():
+            # Gradients can be opposite, so a record that is replaced moves a sum by 2C.
+            relations = NeighboringRelation
+            one = distributions.from_gaussian_mechanism(
+                event.noise_multiplier,
+                value_discretization_interval=grid,
+                sampling_prob=event.sampling_probability,
+                neighboring_relation=relations.REPLACE_ONE
+                if replaced
+                else relations.REPLACE_SPECIAL,
+            )
+            return one.self_compose(times * event.steps)
+        case SelectionEvent():
+            # Scores that all move one way, when a record is replaced, can move both ways.
+            pure = DifferentialPrivacyParameters(event.epsilon * (2 if replaced else 1))
+            one = distributions.from_privacy_parameters(pure, value_discretization_interval=grid)
+            return one.self_compose(times)
 
 
 def calibrate(
     epsilon: float,
     delta: float,
     iterations: int,
+    release: Mapping,
     others: Sequence[Event] = (),
-    sampling_probability: float = 1.0,
 ) -> tuple[float, Composition]:
-    """The noise multiplier for T Gaussian releases within (ε, δ), verified.
+    """The noise multiplier for T releases within (ε, δ), verified.
 
-    `others` are further releases of the run whose noise is given; `sampling_probability` is q, with
-    which a record takes part in each of the T.
+    `release` is what each of the T is, as in `events.repeated`; `others` are further releases of
+    the run, whose noise is given.
 
     Returns
     -------
     (float, Composition)
         σ, and what the accountant says of all releases: at most ε × (1 + `TOLERANCE`).
     """
-    noise_multiplier = _least_noise(epsilon, delta, iterations, others, sampling_probability)
+    noise_multiplier = least_noise(epsilon, delta, iterations, release, others)
     if noise_multiplier is None:
-        given = [other.noise_multiplier for other in others]
         raise CalibrationFailed(
-            f"releases with noise {given} alone cost more than ε = {epsilon:g}, δ = {delta:g}; "
-            "allowed: more noise on them, or a larger ε"
+            f"other releases, {', '.join(map(str, others))}, alone cost more than ε = "
+            f"{epsilon:g}, δ = {delta:g}; allowed: more noise on them, or a larger ε"
         )
     for _ in range(ATTEMPTS):
-        events = [*others, *repeated(noise_multiplier, iterations, sampling_probability)]
+        events = [*others, *repeated(release, noise_multiplier, iterations)]
         composition = compose(events, delta, scale=epsilon)
         if composition.epsilon <= epsilon * (1 + TOLERANCE):
             return noise_multiplier, composition
@@ -139,32 +165,35 @@ def calibrate(
     )
 
 
-def _least_noise(
+def least_noise(
     epsilon: float,
     delta: float,
     iterations: int,
-    others: Sequence[Event],
-    sampling_probability: float,
+    release: Mapping,
+    others: Sequence[Event] = (),
 ) -> float | None:
-    """By the closed form, or by the accountant if there is sampling; None if there is none."""
-    sampled = [event for event in others if isinstance(event, SampledGaussianEvent)]
-    if sampling_probability == 1 and not sampled:
-        given = [other.noise_multiplier for other in others]
-        return noise_multiplier_of(epsilon, delta, iterations, given)
-    if not compose(others, delta, scale=epsilon).epsilon < epsilon:
-        return None
+    """The least σ of T releases within (ε, δ), by the exact cost or else by the accountant.
+
+    None if there is none, because `others` cost too much. Arguments are those of `calibrate`.
+    """
+
+    def cost(events: Sequence[Event]) -> float:
+        spent = exact(events, delta)
+        return compose(events, delta, scale=epsilon).epsilon if spent is None else spent
 
     def excess(log_noise: float) -> float:
-        events = repeated(math.exp(log_noise), iterations, sampling_probability)
-        return compose([*others, *events], delta, scale=epsilon).epsilon - epsilon
+        return cost([*others, *repeated(release, math.exp(log_noise), iterations)]) - epsilon
 
-    # Without amplification by sampling more noise is needed; others may take any part of ε.
-    high = math.log(noise_multiplier_of(epsilon, delta, iterations))
+    if not cost(others) < epsilon:
+        return None
+    # What continuous noise on every record would be; the search starts there.
+    # Steps stay small: too little noise makes a large distribution.
+    low = high = math.log(noise_multiplier_of(epsilon, delta, iterations))
+    step = 0.02
     while excess(high) > 0:
-        high += 1
-    low = high - 1
+        low, high, step = high, high + step, min(4 * step, 1.0)
     while excess(low) < 0:
-        high, low = low, low - 1
+        high, low, step = low, low - step, min(4 * step, 1.0)
     return math.exp(brentq(excess, low, high, xtol=1e-7))
 
 
@@ -177,95 +206,20 @@ def check_budget(composition: Composition, epsilon: float) -> None:
         )
 
 
-def check_ledgers(ledgers: Sequence[dict], expected: Sequence[Sequence]) -> None:
-    """Refuse ledgers that are not the (mechanism, iteration) of the run, each of its own release.
+def exact(events: Sequence[Event], delta: float) -> float | None:
+    """ε without a privacy loss distribution, an independent check; None where there is none.
 
-    Iterations count from 1; a mechanism outside of them has iteration 0.
+    By summation for counts with discrete Gaussian noise, by the closed form for Gaussians of which
+    every record is a part. A mixture, sampling or a selection has neither.
     """
-    found = [[ledger["mechanism"], ledger["iteration"]] for ledger in ledgers]
-    if found != [list(release) for release in expected]:
-        raise LedgerProblem(f"ledgers of {_listed(found)}; allowed: {_listed(expected)}, in order")
-    if len({ledger["release_id"] for ledger in ledgers}) < len(expected):
-        raise LedgerProblem("two ledgers name the same release; each draws its own noise")
-
-
-def _listed(releases: Sequence[Sequence]) -> str:
-    return ", ".join(f"{mechanism} {iteration}" for mechanism, iteration in releases) or "nothing"
-
-
-def closed_form(events: Sequence[Event], delta: float) -> float | None:
-    """ε by the closed form, an independent check; None where there is none, as with sampling."""
-    if any(isinstance(event, SampledGaussianEvent) for event in events):
-        return None
     if not events:
         return 0.0
-    return epsilon_of_mu(math.sqrt(math.fsum(e.noise_multiplier**-2 for e in events)), delta)
-
-
-def statement(
-    ledgers: Sequence[dict], epsilon: float, delta: float, train_size: int, noise_source: str
-) -> dict:
-    """The content of `privacy.json`: what the executed ledgers cost, and what was assumed.
-
-    Parameters
-    ----------
-    ledgers : sequence of dict
-        As written by the mechanisms: `mechanism`, `event`, `release_id`, `noise_source`. A
-        release that stands there twice (shared, or read from a cache) is charged once.
-    epsilon, delta : float
-        The run's budget.
-    train_size : int
-        The declared, public N.
-    noise_source : str
-        As configured; it must agree with the ledgers.
-
-    Raises
-    ------
-    BudgetExceeded
-        If the composition exceeds ε.
-    LedgerProblem
-        If an event is of an unknown kind, or a ledger's noise came from another source than the
-        configuration says.
-    """
-    charged = {ledger["release_id"]: ledger for ledger in ledgers}
-    for ledger in charged.values():
-        if ledger["noise_source"] != noise_source:
-            raise LedgerProblem(
-                f"release {ledger['release_id']} drew its noise from "
-                f"{ledger['noise_source']!r}, the run says {noise_source!r}"
-            )
-    try:
-        events = [event_of(ledger["event"]) for ledger in charged.values()]
-    except ValueError as error:
-        raise LedgerProblem(str(error)) from None
-    composition = compose(events, delta, scale=epsilon or 1.0)
-    check_budget(composition, epsilon)
-    return {
-        "epsilon": composition.epsilon,
-        "delta": delta if events else 0.0,
-        "budget": {"epsilon": epsilon, "delta": delta},
-        "epsilon_closed_form": closed_form(events, delta),
-        "neighbouring_relation": RELATION,
-        "train_size": {"value": train_size, "status": "declared, public"},
-        "sampling": _sampling(events),
-        "accountant": composition.accountant,
-        "noise_source": noise_source if events else None,
-        "is_private": not events or noise_source == "os",
-        "releases": [
-            {
-                "release_id": release_id,
-                "mechanism": ledger["mechanism"],
-                "event": asdict(event),
-            }
-            for (release_id, ledger), event in zip(charged.items(), events, strict=True)
-        ],
-    }
-
-
-def _sampling(events: Sequence[Event]) -> str:
-    if any(isinstance(event, SampledGaussianEvent) for event in events):
-        return (
-            "Poisson: a record takes part in each step of a sampled release with its sampling "
-            "probability, on its own; in every other release"
-        )
-    return "none: every record takes part in every release"
+    if all(isinstance(event, DiscreteGaussianEvent) for event in events):
+        changes: Counter = Counter()
+        for event in events:
+            changes[event.scale] += event.counts
+        return epsilon_of(changes, delta)
+    if all(getattr(event, "sampling_probability", 0) == 1 for event in events):
+        squares = (event.steps / event.noise_multiplier**2 for event in events)
+        return epsilon_of_mu(math.sqrt(math.fsum(squares)), delta)
+    return None

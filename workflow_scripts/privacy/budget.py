@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from workflow_scripts.files import FileProblem, read_json
-from workflow_scripts.privacy.accountant import TOLERANCE, closed_form, compose, repeated
-from workflow_scripts.privacy.gaussian import Event, event_of
+from workflow_scripts.privacy.accountant import TOLERANCE, compose, exact
+from workflow_scripts.privacy.events import Event, event_of, repeated
 
-# What a run may spend and on how many releases; the noise follows from it. `others` are releases
-# whose noise is given.
-KEYS = ("epsilon", "delta", "iterations", "sampling_probability", "others")
+# What a run may spend and on how many releases of which kind; the noise follows from it. `others`
+# are releases whose noise is given.
+KEYS = ("epsilon", "delta", "iterations", "release", "others")
 
 
 def check_given(paths: Iterable[str | Path], event: Event) -> None:
@@ -40,9 +40,9 @@ def read_budget(path: str | Path, run: Mapping) -> dict:
         if budget.get(name) != run[name]:
             raise FileProblem(f"{path}: {name} is {budget.get(name)}, the run says {run[name]}")
     sigma, delta = budget["noise_multiplier"], budget["delta"]
-    events = repeated(sigma, budget["iterations"], budget["sampling_probability"])
+    events = repeated(budget["release"], sigma, budget["iterations"])
     events += map(event_of, budget["others"])
-    epsilon = closed_form(events, delta)
+    epsilon = exact(events, delta)
     if epsilon is None:
         epsilon = compose(events, delta, scale=budget["epsilon"]).epsilon
     if not epsilon <= budget["epsilon"] * (1 + TOLERANCE):

@@ -1,15 +1,16 @@
 """Where privacy noise comes from.
 
-`os`: a fresh 256-bit seed from the operating system's entropy for every release, never stored.
+`os`: the operating system's entropy, never stored; exact samplers of OpenDP for counts.
 `seeded`: from the release's identity, for tests and for reproducing a paper; whoever knows the
 configuration knows the noise, so such a release protects nobody and says so.
 """
 
 import hashlib
 import json
+import math
 import secrets
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,18 +18,79 @@ from workflow_scripts.randomness import rng_of
 
 NoiseSource = Literal["os", "seeded"]
 
+# A discrete Gaussian lies within so many scales of 0, but for a chance of 10⁻³⁰.
+REACH = 12
 
-def noise_rng(source: NoiseSource, *identity: str | int | float) -> np.random.Generator:
-    """The generator of one release's noise.
+
+class Noise(Protocol):
+    """The noise of one release."""
+
+    def discrete_gaussian(self, counts: np.ndarray, scale: float) -> np.ndarray:
+        """Counts int64 of any shape with noise of P(x) ∝ exp(−x² / 2 scale²) on each."""
+
+    def largest(self, scores: np.ndarray, scale: float) -> int:
+        """The index of the largest of int64 [n] scores, each with exponential noise of a scale."""
+
+
+def noise_of(source: NoiseSource, *identity: str | int | float) -> Noise:
+    """The noise of one release.
 
     `identity` must name the release and its ε: the same draw scaled by two σ would reveal the
     counts.
     """
     if source == "os":
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence(secrets.randbits(256))))
+        return SystemNoise()
     if source == "seeded":
-        return rng_of("privacy noise", *identity)
+        return SeededNoise(*identity)
     raise ValueError(f"noise source: found {source!r}; allowed: os, seeded")
+
+
+class SystemNoise:
+    """Exact samplers of OpenDP, which take their bits from the operating system."""
+
+    def discrete_gaussian(self, counts: np.ndarray, scale: float) -> np.ndarray:
+        # What opendp.prelude would import besides takes two seconds.
+        from opendp.domains import atom_domain, vector_domain
+        from opendp.measurements import make_gaussian
+        from opendp.metrics import l2_distance
+        from opendp.mod import enable_features
+
+        enable_features("contrib")
+        release = make_gaussian(vector_domain(atom_domain(T="i64")), l2_distance(T="f64"), scale)
+        return np.array(release(counts.ravel().tolist()), dtype=np.int64).reshape(counts.shape)
+
+    def largest(self, scores: np.ndarray, scale: float) -> int:
+        from opendp.domains import atom_domain, vector_domain
+        from opendp.measurements import make_noisy_max
+        from opendp.measures import max_divergence
+        from opendp.metrics import linf_distance
+        from opendp.mod import enable_features
+
+        enable_features("contrib")
+        domain, metric = vector_domain(atom_domain(T="i64")), linf_distance("i64", monotonic=True)
+        return int(make_noisy_max(domain, metric, max_divergence(), scale)(scores.tolist()))
+
+
+class SeededNoise:
+    """The same distributions, to within double precision, from a public seed."""
+
+    def __init__(self, *identity: str | int | float):
+        self._rng = rng_of("privacy noise", *identity)
+
+    def discrete_gaussian(self, counts: np.ndarray, scale: float) -> np.ndarray:
+        below = np.cumsum(probabilities(scale))
+        drawn = np.searchsorted(below, self._rng.random(counts.shape) * below[-1], side="right")
+        return counts + drawn - len(below) // 2
+
+    def largest(self, scores: np.ndarray, scale: float) -> int:
+        return int(np.argmax(scores + self._rng.exponential(scale, len(scores))))
+
+
+def probabilities(scale: float) -> np.ndarray:
+    """Of the outcomes −n … n of a discrete Gaussian, with n far in its tails."""
+    reach = math.ceil(REACH * scale) + 1
+    weights = np.exp(-((np.arange(-reach, reach + 1) / scale) ** 2) / 2)
+    return weights / weights.sum()
 
 
 @dataclass(frozen=True)
@@ -48,10 +110,12 @@ class NoiseKey:
 
     @classmethod
     def draw(cls, source: NoiseSource, *identity: str | int | float) -> "NoiseKey":
-        """A new key; `identity` names the release and its ε, as in `noise_rng`."""
+        """A new key, of the system's entropy; `identity` names the release as in `noise_of`."""
         if source == "os":
             return cls(secrets.token_hex(32))
-        return cls(noise_rng(source, *identity).bytes(32).hex())
+        if source == "seeded":
+            return cls(rng_of("privacy noise", *identity).bytes(32).hex())
+        raise ValueError(f"noise source: found {source!r}; allowed: os, seeded")
 
     def rng(self, *use: str | int) -> np.random.Generator:
         """The generator of a use (a purpose, a step)."""

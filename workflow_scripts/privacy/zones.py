@@ -22,10 +22,11 @@ ZONES = {
     "report": "results/reports/",
     "logs": "results/logs/",
     "benchmarks": "results/benchmarks/",
+    "accounts": "results/accounts/",
 }
 
-# Where mechanisms write down what they are about to release.
-JOURNAL = "results/sensitive/journal"
+# Where mechanisms write down what they are about to release, and that they do.
+JOURNAL, ACCOUNTS = "results/sensitive/journal", "results/accounts"
 
 # Rules that read the sensitive zone and release something noisy, with a ledger.
 MECHANISMS = frozenset(

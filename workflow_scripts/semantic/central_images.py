@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from workflow_scripts.privacy.gaussian import GaussianMechanism, SampledGaussianEvent
+from workflow_scripts.privacy.events import SampledGaussianEvent
 from workflow_scripts.resizing import fit
 from workflow_scripts.shards import Shards
 
@@ -83,10 +83,10 @@ def release_central_images(
     )
     sums = sampled_sums(private, samples, classes, size=size, kind=kind, levels=levels)
     shape = (size, size, private.files[0]["images"].shape[3])
-    mechanism = GaussianMechanism(noise_multiplier, sensitivity_of(shape))
-    noisy, _ = mechanism.release(sums, noise_rng)
+    sensitivity = sensitivity_of(shape)
+    noisy = sums + noise_rng.normal(0.0, noise_multiplier * sensitivity, sums.shape)
     event = SampledGaussianEvent(
-        noise_multiplier, mechanism.sensitivity, sampling_probability, steps=images_per_class
+        noise_multiplier, sensitivity, sampling_probability, steps=images_per_class
     )
     if kind == "mean":
         grey = mean_levels(noisy[0], sampling_probability * train_size / classes)

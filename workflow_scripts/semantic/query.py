@@ -7,11 +7,11 @@ zero-out, however many classes there are. The published code, until November 202
 uniformly from [0, √k·σ), which is no Gaussian mechanism; this is one.
 """
 
-import math
-
 import numpy as np
 
-from workflow_scripts.privacy.gaussian import GaussianEvent, GaussianMechanism
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import DiscreteGaussianEvent
+from workflow_scripts.privacy.noise import Noise
 from workflow_scripts.semantic.classifier import Classifier
 from workflow_scripts.shards import Shards
 
@@ -72,18 +72,18 @@ def release_query(
     classifier: Classifier,
     sensitive_classes: int,
     public_classes: int,
-    k: int,
-    noise_multiplier: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, GaussianEvent]:
+    mechanism: DiscreteGaussianMechanism,
+    noise: Noise,
+) -> tuple[np.ndarray, DiscreteGaussianEvent]:
     """The noisy counts and their privacy event: the mechanism of the query.
 
-    Noise of standard deviation σ√k falls on every count. Arguments are those of
-    `semantic_histogram`, and σ for sensitivity 1 and the generator of the noise.
+    Noise of scale σ√k falls on every count. Arguments are those of `semantic_histogram`; k is the
+    number of counts that a record changes, by the mechanism.
 
     Returns
     -------
-    (float64 [C, P], GaussianEvent)
+    (int64 [C, P], DiscreteGaussianEvent)
     """
+    k = mechanism.counts
     counts = semantic_histogram(private, classifier, sensitive_classes, public_classes, k)
-    return GaussianMechanism(noise_multiplier, math.sqrt(k)).release(counts, rng)
+    return mechanism.release(counts, noise)

@@ -1,9 +1,10 @@
 """Compose what a run really executed; fail if it costs more than the budget."""
 
+import hashlib
 from pathlib import Path
 
 from workflow_scripts.files import read_json, write_json
-from workflow_scripts.privacy.accountant import check_ledgers, statement
+from workflow_scripts.privacy.statement import check_ledgers, statement
 from workflow_scripts.step import Job, run
 
 
@@ -12,8 +13,13 @@ def account(job: Job) -> None:
     ledgers = [read_json(path) for path in job.input.ledgers]
     check_ledgers(ledgers, settings["releases"])
     job.claim(Path(job.output.privacy).parents[2])
-    names = ("epsilon", "delta", "train_size", "noise_source")
-    write_json(job.output.privacy, statement(ledgers, **{name: settings[name] for name in names}))
+    names = ("epsilon", "delta", "noise_source", "dataset", "public")
+    checksums = {
+        path.removeprefix("results/runs/"): hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for path in job.input.ledgers
+    }
+    stated = statement(ledgers, **{name: settings[name] for name in names}, checksums=checksums)
+    write_json(job.output.privacy, stated)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 from workflow_scripts.files import write_json
 from workflow_scripts.privacy.accountant import calibrate
 from workflow_scripts.privacy.budget import KEYS
-from workflow_scripts.privacy.gaussian import event_of
+from workflow_scripts.privacy.events import event_of
 from workflow_scripts.step import Job, run
 
 
@@ -15,8 +15,8 @@ def calibrate_run(job: Job) -> None:
         budget["epsilon"],
         budget["delta"],
         budget["iterations"],
+        budget["release"],
         [event_of(other) for other in budget["others"]],
-        budget["sampling_probability"],
     )
     # The method's directory is shared by its runs: results/runs/<dataset>/<method>
     job.claim(Path(job.output.budget).parents[2])

@@ -3,37 +3,36 @@
 from workflow_scripts.evolution.class_counts import release_class_counts
 from workflow_scripts.files import digest, open_arrays, write_arrays, write_json
 from workflow_scripts.privacy.budget import read_budget
-from workflow_scripts.privacy.journal import release_once
-from workflow_scripts.privacy.noise import noise_rng
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.noise import noise_of
 from workflow_scripts.step import Job, run
 
 
 def count_classes(job: Job) -> None:
-    settings, source = job.settings, job.settings["noise_source"]
+    settings, entry = job.settings, job.entry
     read_budget(job.input.budget, settings)
-    noise_multiplier = settings["class_count_noise"]
-    identity = settings["identity"]
+    mechanism = DiscreteGaussianMechanism.of(settings["class_count_noise"])
     labels = open_arrays(job.open(job.input.train))["labels"]
-
-    release = release_once(
-        job.open(settings["journal"]),
-        identity,
+    release = entry.release_once(
+        mechanism.event,
         inputs={
             "labels": digest(labels),
             "classes": str(settings["classes"]),
-            "noise_multiplier": str(noise_multiplier),
-            "noise_source": source,
+            "noise_multiplier": str(mechanism.scale),
         },
         draw=lambda: (
             *release_class_counts(
-                labels, settings["classes"], noise_multiplier, noise_rng(source, identity)
+                labels,
+                settings["classes"],
+                mechanism,
+                noise_of(entry.noise_source, entry.identity),
             ),
             {},
         ),
     )
     print("replayed from the journal" if release.replayed else "drawn")
     write_arrays(job.output.counts, {"counts": release.values})
-    write_json(job.output.ledger, release.ledger("count_classes", 0, source))
+    write_json(job.output.ledger, release.ledger("count_classes"))
 
 
 if __name__ == "__main__":

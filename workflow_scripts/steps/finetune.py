@@ -17,12 +17,12 @@ def finetune_model(job: Job) -> None:
         Shards(train).digest(),
         job.input.start,
         budget["noise_multiplier"],
-        job.open(settings["journal"]),
+        job.entry,
         settings,
     )
     print("replayed from the journal" if release.replayed else "trained")
     save_denoiser(job.output.pipeline, denoiser, settings["classes"])
-    write_json(job.output.ledger, release.ledger("finetune", 0, settings["noise_source"]))
+    write_json(job.output.ledger, release.ledger("finetune"))
 
 
 if __name__ == "__main__":

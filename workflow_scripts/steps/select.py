@@ -1,5 +1,7 @@
 """The parents of the next population, chosen by their noisy votes, and what those votes say."""
 
+import math
+
 import numpy as np
 
 from workflow_scripts.evolution.class_counts import sizes_of
@@ -22,7 +24,7 @@ def select(job: Job) -> None:
     population = StoredPopulation(*job.input.population)
     found = [block.brightness for block in population.blocks()]
     check_candidates(released["brightness"], np.concatenate(found))
-    votes, sizes = released["votes"], settings["selected"]
+    votes, sizes = released["votes"] / math.sqrt(settings["neighbours"]), settings["selected"]
     sigma = read_json(job.input.budget)["noise_multiplier"]
     threshold = threshold_in_votes(settings["threshold"], sigma)
     if counts := job.input.get("class_counts"):
