@@ -23,6 +23,7 @@ include: "rules/dpsgd.smk"
 include: "rules/privacy.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
+include: "rules/audits.smk"
 
 
 report: "rules/report/workflow.rst"
@@ -47,3 +48,4 @@ except BoundaryViolation as violation:
 
 onstart:
     secure_zone()
+    declare_caps(PLAN)

@@ -27,6 +27,8 @@ from workflow_scripts.generators.population import (
     StoredPopulation,
     save_population,
 )
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.noise import noise_of
 from workflow_scripts.shards import Shards
 
 IMAGE = {"size": 64, "channels": 3}
@@ -68,8 +70,8 @@ def step(name: str, folder: Path, n: int) -> None:
         rows = look_ahead(Free(), encode, stored, 1, {}, L, IMAGE, blocks, ["b"])
         write_rows(ahead, rows, n)
     elif name == "vote":
-        rng = np.random.default_rng(0)
-        release_votes(Shards(ahead), Shards(ahead), 1.0, rng, joint=True)
+        mechanism = DiscreteGaussianMechanism.of(1.0)
+        release_votes(Shards(ahead), Shards(ahead), mechanism, noise_of("os"), joint=True)
     elif name == "select":
         parents = np.random.default_rng(0).integers(0, n, n)
         save_population(folder / "parents", StoredPopulation(population).blocks(parents), n)

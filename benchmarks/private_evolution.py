@@ -31,6 +31,8 @@ from workflow_scripts.files import read_arrays, write_arrays, write_rows
 from workflow_scripts.generators.fonts import find_fonts
 from workflow_scripts.generators.population import StoredPopulation, save_population
 from workflow_scripts.generators.text import TextSimulator
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.noise import noise_of
 from workflow_scripts.shards import Shards
 
 DIGITS = tuple("0123456789")
@@ -86,7 +88,9 @@ def ours(folder: Path, private: Path, n: int, lookahead: int, clock: Clock) -> N
             generator, encoder, stored, 1, degree, lookahead, IMAGE, blocks, ["look", t]
         )
         write_rows(ahead, rows, n)
-        noisy, _ = voting.release_votes(Shards(private), Shards(ahead), SIGMA, rng)
+        noisy, _ = voting.release_votes(
+            Shards(private), Shards(ahead), DiscreteGaussianMechanism.of(SIGMA), noise_of("os")
+        )
         write_arrays(folder / "votes", {"votes": noisy})
         noisy = read_arrays(folder / "votes")["votes"]
         parents = select_parents(noisy, ballots(stored.labels, sizes), THRESHOLD, "sample", rng)

@@ -20,7 +20,7 @@ from workflow_scripts.settings import (
     settings_of,
 )
 from workflow_scripts.shards import shard_files
-from workflow_scripts.workflow import clear_stale_lock, make_importable, plan_of
+from workflow_scripts.workflow import clear_stale_lock, declare_caps, make_importable, plan_of
 
 make_importable(workflow.basedir)
 try:
@@ -55,6 +55,7 @@ wildcard_constraints:
     seed="[0-9]+",
     t="[0-9]+",
     file="[^/]+",
+    name="[^/~]+",
 
 
 def settings(step):
@@ -111,6 +112,10 @@ def gpu_of_lookahead(wildcards):
 
 def gpu_of_classifier(wildcards):
     return int(PLAN.stages[wildcards.classifier].settings["classifier"]["kind"] == "cnn")
+
+
+def gpu_of_choice(wildcards):
+    return int(settings("choose_iteration")(wildcards)["classifier"]["kind"] == "cnn")
 
 
 def gpu_of_fidelity(wildcards):
@@ -292,10 +297,27 @@ def released_class_counts(wildcards):
     return f"{run.directory}/class_counts/counts.safetensors" if run.counts_classes else []
 
 
+def candidate_populations(run):
+    """The populations of a run that may be released."""
+    return [file for folder in PLAN.candidate_folders(run).values() for file in shards_in(folder)]
+
+
 @within("public", "released")
-def final_population_files(wildcards):
+def judged_populations(wildcards):
+    """What a run chooses from, as long as it has not chosen."""
     run = run_of(PLAN, wildcards)
-    return population_files(run, run.iterations)
+    return [] if os.path.exists(run.journal("choice")) else candidate_populations(run)
+
+
+@within("public", "released")
+def releasable_populations(wildcards):
+    return candidate_populations(run_of(PLAN, wildcards))
+
+
+@within("released")
+def choice_of_iteration(wildcards):
+    run = run_of(PLAN, wildcards)
+    return f"{run.directory}/choice/choice.json" if PLAN.choice(run) else []
 
 
 @within("released")
@@ -349,6 +371,26 @@ def training_start(wildcards):
 def shown_populations(wildcards):
     run = run_of(PLAN, wildcards)
     return [file for t in PLAN.shown_iterations(run) for file in population_files(run, t)]
+
+
+@within("released")
+def ledgers_of_dataset(wildcards):
+    """The ledgers of an experiment's runs on a sensitive data set (by its name)."""
+    runs = (run for run in PLAN.runs if run.dataset.name == wildcards.name and not run.is_real)
+    return list(dict.fromkeys(path for run in runs for path in PLAN.ledgers(run)))
+
+
+@within("accounts")
+def register_of_dataset(wildcards):
+    """The register, if there is one already: other experiments may have written there since."""
+    path = settings("add_up")(wildcards)["register"]
+    return path if os.path.exists(path) else []
+
+
+@within("accounts")
+def experiment_totals(wildcards):
+    names = settings("add_up_published")(wildcards)["datasets"]
+    return [f"results/accounts/{name}/privacy-total.json" for name in names]
 
 
 @within("released")
@@ -410,6 +452,23 @@ def query_statements(wildcards):
     runs = (run for run in PLAN.runs if run.is_trained and run.dataset.label == wildcards.dataset)
     asked = ((run, PLAN.query(run)) for run in runs if run.seed == PLAN.experiment.seeds[0])
     return [f"{run.directory}/privacy.json" for run, query in asked if query and query.stage.label == wildcards.query]
+
+
+@within("sensitive")
+def scanned_images(wildcards):
+    labels = settings("scan")(wildcards)["declared"]
+    return [f"results/sensitive/{label}/train.safetensors" for label in labels]
+
+
+@within("sensitive")
+def scanned_embeddings(wildcards):
+    """The embeddings of private images that the experiment's methods use."""
+    folders = {
+        f"results/sensitive/{run.dataset.label}/embeddings/{PLAN.methods[run.method.label].encoder.label}/train"
+        for run in PLAN.runs
+        if run.iterations
+    }
+    return [file for folder in sorted(folders) for file in shards_in(folder)]
 
 
 @within("report")

@@ -1,8 +1,9 @@
 # Private Evolution: initialise → for t = 1 … T: look ahead → vote → select → vary.
 #
-# Only `vote` sees sensitive data (and `count_classes`, if the class fractions are not public). The
-# initial population and the first lookahead depend on neither the sensitive data nor ε nor the
-# threshold, so they are public and shared by all runs of a seed.
+# Only `vote` sees sensitive data (and `count_classes`, if the class fractions are not public, and
+# `choose_iteration`, if the population to release is not simply the last). The initial population
+# and the first lookahead depend on neither the sensitive data nor ε nor the threshold, so they are
+# public and shared by all runs of a seed.
 
 
 rule initialise:
@@ -173,3 +174,26 @@ use rule vary as vary_last with:
         "results/benchmarks/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/vary.final.{scatteritem}.tsv"
     wildcard_constraints:
         method=EVOLVED,
+
+
+rule choose_iteration:
+    """MECHANISM. The iteration whose population teaches a classifier best, with noise; write-once."""
+    input:
+        train="results/sensitive/{dataset}/train.safetensors",
+        populations=judged_populations,
+        budget="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/budget.json",
+    output:
+        choice="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/choice/choice.json",
+        ledger="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/choice/ledger.json",
+    log:
+        "results/sensitive/{dataset}/logs/choose_iteration/{method}/eps{epsilon}/seed{seed}.log",
+    benchmark:
+        "results/sensitive/{dataset}/benchmarks/choose_iteration/{method}/eps{epsilon}/seed{seed}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        gpu=gpu_of_choice,
+    params:
+        settings=settings("choose_iteration"),
+    script:
+        "../workflow_scripts/steps/choose_iteration.py"

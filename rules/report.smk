@@ -101,6 +101,7 @@ rule tabulate:
     input:
         metrics="results/reports/{experiment}/metrics.csv",
         runs="results/reports/{experiment}/runs.csv",
+        total="results/reports/{experiment}/privacy-total.json",
     output:
         csv="results/reports/{experiment}/table.csv",
         md="results/reports/{experiment}/table.md",
@@ -221,6 +222,7 @@ rule write_report:
     input:
         metrics="results/reports/{experiment}/metrics.csv",
         runs="results/reports/{experiment}/runs.csv",
+        total="results/reports/{experiment}/privacy-total.json",
         table="results/reports/{experiment}/table.csv",
         figures=report_figures,
     output:

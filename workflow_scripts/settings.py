@@ -201,6 +201,20 @@ def _vote(plan: Plan, wildcards) -> dict:
     }
 
 
+def _choose_iteration(plan: Plan, wildcards) -> dict:
+    run = run_of(plan, wildcards)
+    choice = plan.choice(run)
+    return {
+        **plan.budget(run),
+        **released(plan, run, "choice"),
+        "choice_epsilon": choice.epsilon,
+        "candidates": list(plan.candidate_folders(run).items()),
+        "classifier": plan.configuration.evaluation.classifiers[choice.classifier],
+        "classes": len(run.dataset.settings["dataset"]["classes"]),
+        "image": _image(run),
+    }
+
+
 def _select(plan: Plan, wildcards) -> dict:
     run, t = run_of(plan, wildcards), int(wildcards.t)
     method = run.settings
@@ -256,14 +270,38 @@ def _account(plan: Plan, wildcards) -> dict:
         "stage": run.method.description,
         "epsilon": float(run.epsilon),
         "delta": plan.delta(run),
-        "train_size": run.dataset.settings["dataset"]["train_size"],
         "noise_source": plan.experiment.noise_source,
         "releases": list(plan.ledgers(run).values()),
+        "dataset": run.dataset.name,
+        "public": _assumed_public(run),
+    }
+
+
+def _assumed_public(run: Run) -> dict:
+    """What a run takes for public of the sensitive data set."""
+    dataset = run.dataset.settings["dataset"]
+    fractions = run.settings.class_fractions
+    if fractions == "noised":
+        fractions = "released with noise, and charged"
+    return {
+        "train_size": dataset["train_size"],
+        "classes": dataset["classes"],
+        "class_fractions": "released with noise and charged"
+        if fractions == "noised"
+        else fractions,
+        "image": dataset["image"],
+        "preprocessing": {
+            name: dataset[name] for name in ("split", "hold_out", "resize") if dataset[name]
+        },
     }
 
 
 def _release(plan: Plan, wildcards) -> dict:
-    return {"image": _image(run_of(plan, wildcards))}
+    run = run_of(plan, wildcards)
+    settings = {"image": _image(run)}
+    if plan.choice(run):
+        settings["candidates"] = plan.candidate_folders(run)
+    return settings
 
 
 def _utility(plan: Plan, wildcards) -> dict:
@@ -357,6 +395,19 @@ def _collect_runs(plan: Plan, wildcards) -> dict:
     return {"rows": rows}
 
 
+def _add_up(plan: Plan, wildcards) -> dict:
+    run = next(run for run in plan.runs if run.dataset.name == wildcards.name)
+    return {"register": run.register, "delta": plan.delta(run)}
+
+
+def _add_up_published(plan: Plan, wildcards) -> dict:
+    runs = [run for run in plan.runs if not run.is_real]
+    return {
+        "datasets": list(dict.fromkeys(run.dataset.name for run in runs)),
+        "rows": [{**_row(run), "privacy": f"{run.directory}/privacy.json"} for run in runs],
+    }
+
+
 def pictured_iterations(plan: Plan, dataset: str) -> list[tuple[Run, int]]:
     """What the sample grid of a data set (by label) shows: runs of the first seed, and t."""
     return [
@@ -405,6 +456,17 @@ def _draw_query(plan: Plan, wildcards) -> dict:
     return {"dataset": plan.stages[wildcards.dataset].name}
 
 
+def _scan(plan: Plan, wildcards) -> dict:
+    """Data set's label → the weights of its classes that methods declare public."""
+    declared = {run.dataset.label: [] for run in plan.runs}
+    for run in plan.runs:
+        weights = getattr(run.settings, "class_fractions", None)
+        if isinstance(weights, dict):
+            classes = run.dataset.settings["dataset"]["classes"]
+            declared[run.dataset.label].append([weights[name] for name in classes])
+    return {"declared": declared}
+
+
 STEPS: dict[str, Callable[[Plan, Any], dict]] = {
     **TRAINING_STEPS,
     "fetch_sensitive": _fetch_sensitive,
@@ -423,6 +485,7 @@ STEPS: dict[str, Callable[[Plan, Any], dict]] = {
     "calibrate": _calibrate,
     "count_classes": _count_classes,
     "vote": _vote,
+    "choose_iteration": _choose_iteration,
     "select": _select,
     "vary": _vary,
     "account": _account,
@@ -434,7 +497,10 @@ STEPS: dict[str, Callable[[Plan, Any], dict]] = {
     "collect_iterations": _collect_iterations,
     "collect_diagnostics": _collect_diagnostics,
     "collect_runs": _collect_runs,
+    "add_up": _add_up,
+    "add_up_published": _add_up_published,
     "draw_samples": _draw_samples,
     "draw_query": _draw_query,
+    "scan": _scan,
     "report": _report,
 }

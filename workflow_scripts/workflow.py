@@ -17,6 +17,7 @@ from workflow_scripts.configuration import (
 )
 from workflow_scripts.plan import Plan
 from workflow_scripts.plan.preview import preview
+from workflow_scripts.privacy.register import Register
 
 DEFAULT = "config/config.yaml"
 LOCK_ATTEMPTS, LOCK_PAUSE = 40, 0.25
@@ -46,6 +47,14 @@ def plan_of(workflow, config: Mapping, arguments: Sequence[str]) -> Plan:
     elif absent:
         raise ConfigurationProblem("\n".join(absent))
     return plan
+
+
+def declare_caps(plan: Plan) -> None:
+    """Write every sensitive data set's cap, or that it has none, into its register."""
+    known = plan.configuration.datasets.sensitive
+    for register, name in {run.register: run.dataset.name for run in plan.runs}.items():
+        cap = known[name].cap
+        Register(register).limit(cap and cap.model_dump())
 
 
 def make_importable(root: str) -> None:

@@ -11,8 +11,7 @@ from sklearn.datasets import load_digits
 
 from workflow_scripts import shards
 from workflow_scripts.files import write_arrays
-from workflow_scripts.privacy.gaussian import GaussianMechanism, SampledGaussianEvent
-from workflow_scripts.privacy.noise import noise_rng
+from workflow_scripts.privacy.events import SampledGaussianEvent
 from workflow_scripts.randomness import rng_of
 from workflow_scripts.semantic import central_images
 from workflow_scripts.semantic.central_images import (
@@ -52,8 +51,8 @@ class Scene:
             "sampling_probability": 0.5,
             "noise_multiplier": 2.0,
             "train_size": 60,
-            "sampling_rng": noise_rng("seeded", "sample"),
-            "noise_rng": noise_rng("seeded", "noise"),
+            "sampling_rng": rng_of("sample"),
+            "noise_rng": rng_of("noise"),
         }
         return release_central_images(
             self.shards(keep, parts), CLASSES, kind=kind, **settings | changes
@@ -189,22 +188,18 @@ def test_event_and_shapes(scene, kind):
     assert labels.dtype == np.int64 and labels.tolist() == [0, 1, 2] * 4
 
 
-class Recorder(GaussianMechanism):
-    """The mechanism, which notes what comes in and goes out."""
-
-    seen: list = []  # noqa: RUF012
-
-    def release(self, values, rng):
-        noisy, event = super().release(values, rng)
-        self.seen.append((self.sensitivity, np.array(values), noisy))
-        return noisy, event
-
-
 @pytest.fixture
 def recorded(monkeypatch):
-    monkeypatch.setattr(Recorder, "seen", [])
-    monkeypatch.setattr(central_images, "GaussianMechanism", Recorder)
-    return Recorder.seen
+    """The clean sums that come in, and the noisy ones that go out."""
+    seen, add = [], central_images.noisy_sums
+
+    def record(sums, scale, rng):
+        noisy = add(sums, scale, rng)
+        seen.append((np.array(sums), noisy))
+        return noisy
+
+    monkeypatch.setattr(central_images, "noisy_sums", record)
+    return seen
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -212,7 +207,7 @@ def test_the_noise_on_every_sum_is_what_is_charged(tmp_path, recorded, kind):
     """χ² and Kolmogorov-Smirnov at 99.9 % on 10⁵ draws, fixed seed: no false alarms."""
     scene = Scene(tmp_path)
     images, _, event = scene.release(kind, images_per_class=4000 if kind == "mean" else 500)
-    ((_, clean, noisy),) = recorded
+    ((clean, noisy),) = recorded
     standard = np.ravel(noisy - clean) / (event.noise_multiplier * event.sensitivity)
     low, high = chi2.ppf([0.0005, 0.9995], standard.size)
     assert standard.size > 100_000 and low < np.sum(standard**2) < high
@@ -228,7 +223,7 @@ def test_every_record_is_sampled_on_its_own(tmp_path, recorded):
     scene, rounds, q = Scene(tmp_path, n=200), 2000, 0.3
     scene.images[:] = 0
     scene.release(images_per_class=rounds, sampling_probability=q)
-    ((_, clean, _),) = recorded
+    ((clean, _),) = recorded
     drawn, sizes = -clean[0, :, :, 0], np.bincount(scene.labels, minlength=CLASSES)
     # Binomial: mean nq, variance nq(1−q); five standard errors, fixed seed.
     error = np.sqrt(sizes * q * (1 - q) / rounds)
@@ -243,7 +238,7 @@ def test_samples_and_noise_have_streams_of_their_own(scene):
     first, *_ = scene.release()
     assert np.array_equal(scene.release()[0], first)
     for name in ("sampling_rng", "noise_rng"):
-        assert not np.array_equal(scene.release(**{name: noise_rng("seeded", "other")})[0], first)
+        assert not np.array_equal(scene.release(**{name: rng_of("other")})[0], first)
 
 
 # Pictures
@@ -300,8 +295,8 @@ def test_without_much_noise_digits_are_nearest_to_their_own_mean(digits, kind):
         sampling_probability=0.5,
         noise_multiplier=0.5,
         train_size=len(truth),
-        sampling_rng=noise_rng("seeded", "sample"),
-        noise_rng=noise_rng("seeded", "noise"),
+        sampling_rng=rng_of("sample"),
+        noise_rng=rng_of("noise"),
     )
     small = np.stack([halved(image) for image in images]).reshape(-1, 1, 16).astype(float)
     nearest = ((small - central.reshape(10, 16)) ** 2).sum(2).argmin(1)

@@ -5,22 +5,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.evolution.class_counts import release_class_counts, sizes_of
-from workflow_scripts.privacy.gaussian import GaussianEvent
-from workflow_scripts.privacy.noise import noise_rng
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import DiscreteGaussianEvent
+from workflow_scripts.privacy.noise import noise_of
 
 LABELS = np.array([0, 0, 0, 2, 2])
 
 
 def test_counts_carry_noise_on_every_class_and_are_charged():
-    noisy, event = release_class_counts(LABELS, 4, 3.0, noise_rng("seeded", "x"))
-    assert event == GaussianEvent(3.0, 1.0)
-    assert np.allclose(noisy - noise_rng("seeded", "x").normal(0, 3, 4), [3, 0, 2, 0])
-    assert np.all(noisy != np.round(noisy)), "empty classes have noise too"
+    mechanism = DiscreteGaussianMechanism.of(300.0)
+    noisy, event = release_class_counts(LABELS, 4, mechanism, noise_of("seeded", "x"))
+    assert event == DiscreteGaussianEvent(300.0, 1)
+    clean = np.array([3, 0, 2, 0])
+    assert np.array_equal(noisy, noise_of("seeded", "x").discrete_gaussian(clean, 300.0))
+    assert np.all(noisy != clean), "empty classes have noise too"
 
 
 def test_one_record_moves_the_counts_by_one():
     def counts(labels):
-        return release_class_counts(labels, 4, 1.0, noise_rng("seeded", "x"))[0]
+        mechanism = DiscreteGaussianMechanism.of(1.0)
+        return release_class_counts(labels, 4, mechanism, noise_of("seeded", "x"))[0]
 
     for out in range(len(LABELS)):
         moved = counts(LABELS) - counts(np.delete(LABELS, out))

@@ -18,6 +18,8 @@ from workflow_scripts.generators.population import (
     StoredPopulation,
     save_population,
 )
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.noise import noise_of
 from workflow_scripts.shards import Shards
 
 CLASSES, N, M, L, SIGMA, H = 3, 60, 200, 4, 1.5, 1.0
@@ -89,16 +91,22 @@ def test_votes_threshold_and_selection_are_the_reference_s(tmp_path, k):
     write_rows(tmp_path / "ahead", ahead, N)
     write_arrays(tmp_path / "private", {"embeddings": private, "labels": private_labels})
     shards = Shards(tmp_path / "private"), Shards(tmp_path / "ahead")
-    noisy, event = release_votes(*shards, SIGMA, np.random.default_rng(9), k)
+    mechanism = DiscreteGaussianMechanism.of(SIGMA, k)
+    counts, event = release_votes(*shards, mechanism, noise_of("seeded", "published"))
+    noisy = counts / math.sqrt(k)
     assert len(generator.varied) == L
 
-    # The same standard normal draws, in the units of the reference: N(0, σ²) on votes of 1/√k.
-    noise = np.random.default_rng(9).normal(0, SIGMA * math.sqrt(k), N) / math.sqrt(k)
+    # The same draws, in the units of the reference: noise of scale σ on votes of 1/√k.
+    zeros = np.zeros(N, dtype=np.int64)
+    drawn = noise_of("seeded", "published").discrete_gaussian(zeros, SIGMA * math.sqrt(k))
+    noise = drawn / math.sqrt(k)
     expected, histogram = reference(
         generator.varied, labels, private.astype(np.float64), private_labels, k, noise
     )
     assert np.allclose(noisy, expected, rtol=0, atol=1e-12)
-    assert event.noise_multiplier == SIGMA and event.sensitivity == pytest.approx(math.sqrt(k))
+    assert event.noise_multiplier == pytest.approx(SIGMA) and event.sensitivity == pytest.approx(
+        math.sqrt(k)
+    )
 
     for label in range(CLASSES):
         own = labels == label

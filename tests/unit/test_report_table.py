@@ -471,9 +471,37 @@ def sizes(method, *_):
     }
 
 
+TOTALS = {
+    "digits": {
+        "runs": 10,
+        "releases": 48,
+        "epsilon": 21.4,
+        "delta": 1e-5,
+        "ever": {"releases": 60, "epsilon": 24.0},
+    }
+}
+
+
+def notes_of(runs, metrics):
+    return reporting.footnotes(runs, metrics, TOTALS)
+
+
 class TestFootnotes:
+    def test_what_publishing_everything_costs(self, runs):
+        text = "\n".join(notes_of(runs, metrics_of(runs, values)))
+        assert (
+            "Publishing all 10 runs on digits together (48 releases) spends ε = 21.40 at δ = "
+            "1.0×10⁻⁵; "
+            "all 60 releases ever drawn from digits cost ε = 24.00."
+        ) in text
+        # Where nothing was released there is nothing to add up.
+        none = {"digits": {**TOTALS["digits"], "releases": 0}}
+        assert "Publishing" not in "\n".join(
+            reporting.footnotes(runs, metrics_of(runs, values), none)
+        )
+
     def test_plain_experiment(self, runs):
-        notes = reporting.footnotes(runs, metrics_of(runs, values))
+        notes = notes_of(runs, metrics_of(runs, values))
         text = "\n".join(notes)
         assert notes[0] == "Mean ± sample standard deviation over 2 seeds."
         assert "zero-out of one record, N public (numerically add-or-remove-one)" in text
@@ -483,27 +511,27 @@ class TestFootnotes:
 
     def test_one_seed(self):
         runs = runs_of(CELLS, seeds=(3,))
-        assert reporting.footnotes(runs, metrics_of(runs, values))[0].startswith("One seed")
+        assert notes_of(runs, metrics_of(runs, values))[0].startswith("One seed")
 
     def test_disclosed_noise_comes_first(self, runs):
         runs.loc[runs["method"] == "pe", "noise_source"] = "seeded"
-        note = reporting.footnotes(runs, metrics_of(runs, values))[0]
+        note = notes_of(runs, metrics_of(runs, values))[0]
         assert note.startswith("Not for release: 4 of 8 runs with privacy noise (pe)")
         assert "no privacy guarantee" in note
 
     def test_missing_runs_are_named(self):
         runs = runs_of(CELLS, missing={("pe", 1, 0), ("real", math.inf, 1)})
-        notes = reporting.footnotes(runs, metrics_of(runs, values))
+        notes = notes_of(runs, metrics_of(runs, values))
         expected = "(2 of 12): digits real ε=∞ seed 1; digits pe ε=1 seed 0."
         assert notes[0].endswith(expected)
 
     def test_fid_alone_is_fid(self, runs):
-        notes = reporting.footnotes(runs, metrics_of(runs, lambda *_: {"fid": 3.0}))
+        notes = notes_of(runs, metrics_of(runs, lambda *_: {"fid": 3.0}))
         assert not any("not FID" in note for note in notes)
 
     def test_sample_sizes_are_said_once_if_they_are_the_same_everywhere(self):
         runs = pd.concat([runs_of(CELLS), runs_of(CELLS, dataset="mnist")])
-        notes = reporting.footnotes(runs, metrics_of(runs, sizes))
+        notes = notes_of(runs, metrics_of(runs, sizes))
         assert [note for note in notes if "Fidelity" in note] == [
             "Fidelity in the features of my_cnn compares 1000 generated images (real: 1437) "
             "with 360 real test images."
@@ -519,7 +547,7 @@ class TestFootnotes:
         at = (metrics["dataset"] == "digits") & (metrics["method"] == "pe")
         metrics.loc[generated & at & (metrics["epsilon"] == 10), "value"] = 62.0
         metrics.loc[generated & (metrics["method"] == "random"), "value"] = 500.0
-        said = [note for note in reporting.footnotes(runs, metrics) if "Fidelity" in note]
+        said = [note for note in notes_of(runs, metrics) if "Fidelity" in note]
         start = "Fidelity in the features of my_cnn compares 1000 generated images"
         assert said == [
             f"digits: {start} (real: 1437, pe: 62 or 1000, random: 500) with 360 real test images.",
@@ -528,21 +556,21 @@ class TestFootnotes:
 
     def test_sample_sizes_of_real_alone(self):
         runs = runs_of([("real", math.inf)])
-        text = "\n".join(reporting.footnotes(runs, metrics_of(runs, sizes)))
+        text = "\n".join(notes_of(runs, metrics_of(runs, sizes)))
         assert "compares 1437 images with 360 real test images." in text
 
     def test_sample_sizes_are_those_of_the_methods_whatever_real_has(self):
         runs = runs_of([("pe", 1), ("real", math.inf)])
         metrics = metrics_of(runs, sizes)
         metrics["value"] = metrics["value"].replace(1437.0, 62.0)
-        text = "\n".join(reporting.footnotes(runs, metrics))
+        text = "\n".join(notes_of(runs, metrics))
         assert "compares 1000 generated images (real: 62) with" in text
 
     @pytest.mark.parametrize("value, said", [(-478.0, True), (478.0, False)])
     def test_a_negative_kernel_distance_is_explained(self, runs, value, said):
         metrics = metrics_of(runs, lambda *_: {"kernel_x": value, "mystery": -1.0})
-        assert any("below zero" in note for note in reporting.footnotes(runs, metrics)) == said
+        assert any("below zero" in note for note in notes_of(runs, metrics)) == said
 
     def test_without_metrics_nothing_is_said_of_fidelity(self, runs):
         metrics = metrics_of(runs, values)[:0]
-        assert not any("features" in note for note in reporting.footnotes(runs, metrics))
+        assert not any("features" in note for note in notes_of(runs, metrics))

@@ -14,16 +14,25 @@ from workflow_scripts.privacy.accountant import (
     CalibrationFailed,
     calibrate,
     check_budget,
-    closed_form,
     compose,
-    repeated,
-    statement,
+    exact,
 )
 from workflow_scripts.privacy.budget import read_budget
-from workflow_scripts.privacy.gaussian import GaussianEvent, SampledGaussianEvent
+from workflow_scripts.privacy.closed_form import epsilon_of
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import SampledGaussianEvent, repeated
 
 MNIST_DELTA = 1 / (55000 * math.log(55000))
-QUERY = GaussianEvent(50.0, math.sqrt(5))
+QUERY = DiscreteGaussianMechanism.of(50.0, 5).event
+
+
+def sampled(q):
+    """What each of the T steps of DP-SGD is."""
+    return {
+        "type": "poisson-sampled-gaussian",
+        "sensitivity": 1.0,
+        "sampling_probability": q,
+    }
 
 
 @pytest.mark.parametrize(
@@ -32,7 +41,7 @@ QUERY = GaussianEvent(50.0, math.sqrt(5))
 )
 def test_the_noise_of_dpimagebench_on_mnist(epsilon, others, sigma):
     """q = 1/14, T = 2100: with and without PrivImage's query of σ = 50."""
-    found, verified = calibrate(epsilon, MNIST_DELTA, 2100, others, 1 / 14)
+    found, verified = calibrate(epsilon, MNIST_DELTA, 2100, sampled(1 / 14), others)
     assert found == pytest.approx(sigma, abs=1.5e-5)
     check_budget(verified, epsilon)
     assert verified.epsilon == pytest.approx(epsilon, rel=1e-5)
@@ -43,7 +52,7 @@ def test_the_noise_of_privimage_on_cifar10(epsilon, sigma):
     """q = 1/3 and T = 150 as the shipped method says, calibrated by RDP as the paper did."""
     method = read_yaml("config/methods.yaml")["privimage-cifar10"]
     q = 1 / method["batches_per_epoch"]
-    (event,) = repeated(1.0, method["batches_per_epoch"] * method["epochs"], q)
+    (event,) = repeated(sampled(q), 1.0, method["batches_per_epoch"] * method["epochs"])
     assert event.steps == 150
     found = calibrated_by_rdp(epsilon, 1e-5, event.sampling_probability, event.steps)
     assert found == pytest.approx(sigma, abs=0.005)
@@ -79,9 +88,9 @@ def test_the_cost_agrees_with_an_independent_accountant(q, sigma, steps, delta, 
 
 
 def test_sampling_every_record_is_no_sampling():
-    assert repeated(3.0, 4, 1) == [GaussianEvent(3.0, 1.0)] * 4
-    always = compose([SampledGaussianEvent(3.0, 1.0, 1.0, 4)], 1e-5).epsilon
-    assert always == pytest.approx(closed_form(repeated(3.0, 4, 1), 1e-5), rel=1e-5)
+    always = [SampledGaussianEvent(3.0, 1.0, 1.0, 4)]
+    assert compose(always, 1e-5).epsilon == pytest.approx(exact(always, 1e-5), rel=1e-5)
+    assert exact(always, 1e-5) == pytest.approx(epsilon_of(3.0, 4, 1e-5))
 
 
 @pytest.mark.parametrize(
@@ -101,13 +110,13 @@ def test_other_than_calibrated_is_over_budget(executed):
 
 def test_a_query_that_costs_more_than_the_budget_is_refused():
     with pytest.raises(CalibrationFailed, match="alone cost more"):
-        calibrate(0.1, 1e-5, 100, [GaussianEvent(10.0, 1.0)], 0.25)
+        calibrate(0.1, 1e-5, 100, sampled(0.25), [DiscreteGaussianMechanism.of(10.0).event])
 
 
 def test_a_sampled_query_leaves_less_for_the_training():
     central = SampledGaussianEvent(5.0, 4.0, 0.25, 5)
-    alone, _ = calibrate(1, 1e-5, 100, [], 0.25)
-    beside, verified = calibrate(1, 1e-5, 100, [central], 0.25)
+    alone, _ = calibrate(1, 1e-5, 100, sampled(0.25))
+    beside, verified = calibrate(1, 1e-5, 100, sampled(0.25), [central])
     assert beside > alone
     assert verified.epsilon <= 1 + 1e-6
 
@@ -116,13 +125,13 @@ BUDGET = {
     "epsilon": 2.0,
     "delta": 1e-5,
     "iterations": 40,
-    "sampling_probability": 0.25,
+    "release": sampled(0.25),
     "others": [],
 }
 
 
 def test_a_budget_with_too_little_noise_draws_nothing(tmp_path):
-    sigma, _ = calibrate(2.0, 1e-5, 40, [], 0.25)
+    sigma, _ = calibrate(2.0, 1e-5, 40, sampled(0.25))
     for noise, allowed in ((sigma, True), (sigma * 0.99, False)):
         write_json(tmp_path / "budget.json", {**BUDGET, "noise_multiplier": noise})
         if allowed:
@@ -130,22 +139,3 @@ def test_a_budget_with_too_little_noise_draws_nothing(tmp_path):
         else:
             with pytest.raises(FileProblem, match="nothing is drawn"):
                 read_budget(tmp_path / "budget.json", BUDGET)
-
-
-def test_a_statement_says_how_records_were_sampled():
-    ledger = {
-        "mechanism": "finetune",
-        "event": {
-            "type": "poisson-sampled-gaussian",
-            "noise_multiplier": 2.0,
-            "sensitivity": 0.01,
-            "sampling_probability": 0.25,
-            "steps": 40,
-        },
-        "release_id": "a",
-        "noise_source": "os",
-    }
-    stated = statement([ledger], 10, 1e-5, train_size=1000, noise_source="os")
-    assert stated["sampling"].startswith("Poisson")
-    assert stated["epsilon_closed_form"] is None
-    assert stated["releases"][0]["event"] == ledger["event"]

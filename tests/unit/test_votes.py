@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from workflow_scripts.evolution.votes import ExactIndex, count_votes, release_votes
 from workflow_scripts.files import write_arrays
-from workflow_scripts.privacy.gaussian import GaussianEvent
-from workflow_scripts.privacy.noise import noise_rng
+from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
+from workflow_scripts.privacy.events import DiscreteGaussianEvent
+from workflow_scripts.privacy.noise import noise_of
 from workflow_scripts.shards import Shards
 
 
@@ -97,7 +98,8 @@ def test_a_class_without_private_images_gets_no_votes_but_noise(scene):
     data = scene.both(keep=scene.private["labels"] != 1)
     empty = scene.candidates["labels"] == 1
     assert not count_votes(*data)[empty].any()
-    noisy, _ = release_votes(*data, 2.0, noise_rng("seeded", "x"))
+    mechanism = DiscreteGaussianMechanism.of(200.0)
+    noisy, _ = release_votes(*data, mechanism, noise_of("seeded", "x"))
     assert np.all(noisy[empty] != 0)
 
 
@@ -116,17 +118,21 @@ def test_one_record_changes_the_released_vector_by_at_most_the_sensitivity(tmp_p
         keep = np.arange(trials) != out
         without = count_votes(*scene.both(keep), k, joint=joint)
         largest = max(largest, float(np.linalg.norm(votes - without)))
-    _, event = release_votes(*scene.both(), 1.0, noise_rng("seeded", "x"), k, joint=joint)
+    mechanism = DiscreteGaussianMechanism.of(1.0, k)
+    _, event = release_votes(*scene.both(), mechanism, noise_of("seeded", "x"), joint=joint)
     assert largest == pytest.approx(event.sensitivity), "the bound holds, and is reached"
 
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_noise_and_event_come_together(scene, k):
-    noisy, event = release_votes(*scene.both(), 2.5, noise_rng("seeded", "x"), k)
-    assert event == GaussianEvent(2.5, math.sqrt(k)) and noisy.dtype == np.float64
-    # Integer counts are released with noise σ√k, and divided by √k afterwards.
-    drawn = noise_rng("seeded", "x").normal(0, 2.5 * math.sqrt(k), 40)
-    assert np.allclose(noisy, (count_votes(*scene.both(), k) + drawn) / math.sqrt(k))
+    mechanism = DiscreteGaussianMechanism.of(2.5, k)
+    noisy, event = release_votes(*scene.both(), mechanism, noise_of("seeded", "x"))
+    # Integer counts are released, with noise σ√k.
+    assert event == DiscreteGaussianEvent(2.5 * math.sqrt(k), k) and noisy.dtype == np.int64
+    expected = noise_of("seeded", "x").discrete_gaussian(
+        count_votes(*scene.both(), k), 2.5 * math.sqrt(k)
+    )
+    assert np.array_equal(noisy, expected)
 
 
 @settings(max_examples=25)

@@ -18,6 +18,7 @@ from workflow_scripts.configuration.model import (
     Index,
     Model,
     Name,
+    Positive,
 )
 
 
@@ -244,11 +245,19 @@ def _check_classes(source: Source, classes: tuple[str, ...]) -> None:
         )
 
 
+class Cap(Model):
+    """What all releases of a sensitive data set, ever, may cost together."""
+
+    epsilon: Positive
+    delta: Annotated[float, Field(gt=0, lt=1)]
+
+
 class SensitiveDataset(Model):
     """A data set to protect. Shape, classes and train_size are declared, never read from it.
 
     `train_size` is what is left for training after `split` and `hold_out`. With `resize`, images of
-    another size are cropped to their central square and resized; without it they are refused.
+    another size are cropped to their central square and resized; without it they are refused. `cap`
+    bounds the privacy cost of all releases together; it changes no result.
     """
 
     source: Annotated[AnySource, Field(discriminator="kind")]
@@ -259,6 +268,7 @@ class SensitiveDataset(Model):
     hold_out: HoldOut | None = None
     resize: bool = False
     version: Count = 1
+    cap: Cap | None = None
 
     @model_validator(mode="after")
     def _one_test_set(self):

@@ -47,6 +47,27 @@ class Phase(Model):
     variation: Variation = {}
 
 
+class Choice(Model):
+    """Which iteration's population is released: the best for training a classifier, by ε-DP.
+
+    `iterations` are the candidates, `classifier` is a name of evaluation.yaml, and `epsilon` is
+    what the choice takes of the run's ε.
+    """
+
+    iterations: tuple[Index, ...]
+    classifier: Name
+    epsilon: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        found = list(self.iterations)
+        if len(found) < 2 or found != sorted(set(found)):
+            raise ValueError(
+                f"iterations: found {found}; allowed: at least two, in order, each once"
+            )
+        return self
+
+
 class PEMethod(Generated):
     """Private Evolution: see docs/methods.md for every key.
 
@@ -73,6 +94,7 @@ class PEMethod(Generated):
     selection: Literal["sample", "rank"] = "sample"
     class_fractions: Literal["uniform", "noised"] | dict[str, Positive] = "uniform"
     class_count_noise: Positive | None = None
+    choose: Choice | None = None
 
     @model_validator(mode="after")
     def _consistent(self):

@@ -14,6 +14,7 @@ from typing import Any
 
 from workflow_scripts.configuration import Configuration, ConfigurationProblem
 from workflow_scripts.configuration.methods import (
+    Choice,
     DpSgdMethod,
     Method,
     PEMethod,
@@ -22,6 +23,7 @@ from workflow_scripts.configuration.methods import (
     RealMethod,
 )
 from workflow_scripts.configuration.reading import validate
+from workflow_scripts.evolution.choice import NoisyMaximum
 from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
 from workflow_scripts.plan.runs import MethodStages, Query, Run, TrainingStages
 from workflow_scripts.plan.training import training_stages
@@ -138,6 +140,8 @@ class Plan:
         others = [query.event] if query else []
         if run.counts_classes:
             others += [DiscreteGaussianMechanism.of(settings.class_count_noise).event]
+        if choice := self.choice(run):
+            others += [NoisyMaximum(choice.epsilon, len(choice.iterations)).event]
         if run.is_trained:
             release = {
                 "type": SampledGaussianEvent.type,
@@ -166,6 +170,8 @@ class Plan:
             found[f"{run.directory}/class_counts/ledger.json"] = ["count_classes", 0]
         for t in range(1, run.iterations + 1):
             found[f"{run.directory}/iter{t}/ledger.json"] = ["vote", t]
+        if self.choice(run):
+            found[f"{run.directory}/choice/ledger.json"] = ["choose_iteration", 0]
         return found
 
     # --- training ---
@@ -233,6 +239,16 @@ class Plan:
     def _initial_folder(self, run: Run) -> str:
         initial = self.methods[run.method.label].initial
         return f"results/public/initial/{initial.label}/seed{run.seed}"
+
+    def choice(self, run: Run) -> Choice | None:
+        """How the sensitive images choose the iteration to release; None if it is the last."""
+        return getattr(run.settings, "choose", None)
+
+    def candidate_folders(self, run: Run) -> dict[int, str]:
+        """The iterations that may be released → where their populations lie."""
+        choice = self.choice(run)
+        iterations = choice.iterations if choice else (run.iterations,)
+        return {t: self.population_folder(run, t) for t in iterations}
 
     def shown_iterations(self, run: Run) -> list[int]:
         """Iterations whose populations are measured and pictured: those kept, 0 and T."""
@@ -390,6 +406,8 @@ class Plan:
         initial = self._initial(
             first, drawn[first.label], counts, settings.initial_fold, settings.initial_variation
         )
+        if settings.choose:
+            self._check_choice(settings.choose, settings.rounds, f"{where}.choose")
         encoder = self.catalogue.encoder_stage(settings.encoder, f"{where}.encoder")
         self.catalogue.check_encoder_shape(encoder, dataset.image, f"{where}.encoder")
         own = {
@@ -405,9 +423,8 @@ class Plan:
         # What the parents' keys already say is left out; the rest is the run's own.
         generators = tuple(dict.fromkeys(stages.generators))
         names = [generator.name for generator in generators]
-        own = settings.model_dump(
-            exclude={"generator", "iterations", "variation", "phases", "encoder", "lookahead"}
-        )
+        shared = {"generator", "iterations", "variation", "phases", "encoder", "lookahead"}
+        own = settings.model_dump(exclude={*shared, "choose"})
         own |= {
             "version": VERSIONS["pe"],
             "phases": [
@@ -419,7 +436,11 @@ class Plan:
             "train_size": self.catalogue.sensitive(dataset.name).train_size,
             "noise_source": self.experiment.noise_source,
         }
-        return Stage(name, own, (dataset, stages.initial, *generators, stages.lookahead))
+        parents = (dataset, stages.initial, *generators, stages.lookahead)
+        if settings.choose:
+            own["choose"] = settings.choose.model_dump(exclude={"classifier"})
+            parents += (self._classifier(settings.choose.classifier),)
+        return Stage(name, own, parents)
 
     def _dp_sgd(self, dataset_name: str, name: str, settings: DpSgdMethod) -> Stage:
         """The stage of a method that trains with DP-SGD: what the trained model is asked for."""
@@ -541,6 +562,23 @@ class Plan:
             raise ConfigurationProblem(
                 f"{where}.start.noise_multiplier: found {query.event.noise_multiplier:g}, which "
                 f"alone costs ε = {spent:.4g}; allowed: more noise, for less than ε = {run.epsilon}"
+            )
+
+    def _check_choice(self, choice: Choice, rounds: int, where: str) -> None:
+        """A choice is between populations that there are, and leaves some of every ε."""
+        classifiers = self.configuration.evaluation.classifiers
+        if choice.classifier not in classifiers:
+            raise unknown(f"{where}.classifier", choice.classifier, classifiers)
+        if choice.iterations[-1] > rounds:
+            raise ConfigurationProblem(
+                f"{where}.iterations: found {choice.iterations[-1]}; allowed: 0 to {rounds} "
+                f"(iterations: {rounds})"
+            )
+        least = min(self.experiment.epsilons, default=math.inf)
+        if choice.epsilon >= least:
+            raise ConfigurationProblem(
+                f"{where}.epsilon: found {choice.epsilon:g}; allowed: less than {least:g}, the "
+                "smallest ε of the experiment, as the votes need the rest"
             )
 
     def _check_variation(self, phase: Phase, generator: Stage, where: str) -> None:

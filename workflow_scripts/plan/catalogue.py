@@ -77,7 +77,7 @@ class Catalogue:
     def sensitive_stage(self, name: str) -> Stage:
         dataset = self.sensitive(name)
         self._note_absent(dataset.source.files, "datasets", "sensitive", name, "source")
-        own = {"version": VERSIONS["prepare"], "dataset": dataset.model_dump()}
+        own = {"version": VERSIONS["prepare"], "dataset": dataset.model_dump(exclude={"cap"})}
         return self.stage("dataset", name, own)
 
     def public(self, name: str, needed_by: str) -> PublicDataset:
@@ -90,7 +90,7 @@ class Catalogue:
         dataset = self.public(name, needed_by)
         rendered = isinstance(dataset.source, Rendered)
         version = VERSIONS["render" if rendered else "prepare"]
-        own = {"version": version, "dataset": dataset.model_dump()}
+        own = {"version": version, "dataset": dataset.model_dump(exclude={"cap"})}
         if not rendered:
             self._note_absent(dataset.source.files, "datasets", "public", name, "source")
             return self.stage("public", name, own)

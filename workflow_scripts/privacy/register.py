@@ -114,7 +114,7 @@ class Register:
                 self._append({**_line(charge), "withdrawn": True})
 
     def _check(self, cap: dict, charges: list[Charge]) -> None:
-        composition = compose([c.event for c in charges], cap["delta"], scale=cap["epsilon"])
+        composition = compose([c.event for c in charges], cap["delta"])
         if not composition.epsilon <= cap["epsilon"] * (1 + TOLERANCE):
             raise CapExceeded(
                 f"{charges[-1].identity}: with this release all {len(charges)} of the data set "
@@ -162,7 +162,7 @@ class Register:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.parent / ".lock", "w") as lock:
+        with open(self.path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

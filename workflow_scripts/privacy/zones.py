@@ -23,6 +23,7 @@ ZONES = {
     "logs": "results/logs/",
     "benchmarks": "results/benchmarks/",
     "accounts": "results/accounts/",
+    "audits": "results/audits/",
 }
 
 # Where mechanisms write down what they are about to release, and that they do.
@@ -30,7 +31,14 @@ JOURNAL, ACCOUNTS = "results/sensitive/journal", "results/accounts"
 
 # Rules that read the sensitive zone and release something noisy, with a ledger.
 MECHANISMS = frozenset(
-    {"count_classes", "vote", "query_classes", "release_central_images", "finetune"}
+    {
+        "count_classes",
+        "vote",
+        "choose_iteration",
+        "query_classes",
+        "release_central_images",
+        "finetune",
+    }
 )
 # Rules that measure against sensitive data and write into the evaluation zone alone.
 EVALUATIONS = frozenset(
@@ -43,7 +51,7 @@ EVALUATIONS = frozenset(
     }
 )
 # Rules that stay inside the sensitive zone.
-PREPARATIONS = frozenset({"fetch_sensitive", "prepare_sensitive", "embed_sensitive"})
+PREPARATIONS = frozenset({"fetch_sensitive", "prepare_sensitive", "embed_sensitive", "scan"})
 # Rules that read files from outside the zones: the private ones, and what the catalogue calls
 # public.
 SOURCE_READERS = frozenset(
@@ -192,7 +200,8 @@ def check_rule(
         return
     if recorded != {"sensitive"}:
         refuse("reads the sensitive zone, so its log and benchmark must lie in it")
-    if written == {"sensitive"}:
+    # What `scan` finds is in its log: it has no outputs, so nothing can be made from it.
+    if written == {"sensitive"} or name in PREPARATIONS:
         return
     if name in MECHANISMS:
         if written != {"released"}:

@@ -6,11 +6,18 @@ and ε. `footnotes` says in words what its numbers rest on. How the table is pri
 """
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
 from workflow_scripts.report.markup import table_html, table_latex, table_markdown
-from workflow_scripts.report.measures import SAMPLE_SIZE, encoders, printed_epsilon
+from workflow_scripts.report.measures import (
+    SAMPLE_SIZE,
+    encoders,
+    printed_delta,
+    printed_epsilon,
+    printed_epsilon_spent,
+)
 
 __all__ = ["TEXT", "footnotes", "summarise", "table_html", "table_latex", "table_markdown"]
 
@@ -81,13 +88,16 @@ def summarise(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def footnotes(runs: pd.DataFrame, metrics: pd.DataFrame) -> list[str]:
+def footnotes(runs: pd.DataFrame, metrics: pd.DataFrame, totals: Mapping) -> list[str]:
     """Say what a reader must know to read the numbers, one sentence or two a note.
 
     Parameters
     ----------
     runs, metrics : DataFrame
         As for `summarise`; ``runs`` has ``noise_source`` (``os``, ``seeded`` or empty) too.
+    totals : mapping
+        Data set → what its runs cost when they are published together: ``runs``, ``releases``,
+        ``epsilon``, ``delta``, and of everything that was ``ever`` released of it the same.
 
     Returns
     -------
@@ -105,8 +115,8 @@ def footnotes(runs: pd.DataFrame, metrics: pd.DataFrame) -> list[str]:
         "training set itself, no privacy) bracket the methods and are never in bold.",
         "Privacy is (ε, δ)-DP under one neighbouring relation for every method: zero-out of one "
         "record, N public (numerically add-or-remove-one), composed by PLD. ε spent is the "
-        "largest over seeds and counts one run: publishing several runs on the same data spends "
-        "more.",
+        "largest over seeds and counts one run.",
+        *_published(totals),
         "The metrics are computed against the private data. They are for the benchmark, not DP "
         "outputs, and choosing settings by them is not charged to ε.",
         *_about_fidelity(metrics),
@@ -131,6 +141,18 @@ def _warnings(runs: pd.DataFrame) -> list[str]:
             f"Missing runs, not in the means ({len(missing)} of {len(runs)}): {_names(missing)}."
         )
     return notes
+
+
+def _published(totals: Mapping) -> list[str]:
+    """What the runs of the table cost if all are published, and what the data have spent so far."""
+    return [
+        f"Publishing all {total['runs']} runs on {dataset} together ({total['releases']} releases) "
+        f"spends ε = {printed_epsilon_spent(total['epsilon'])} at δ = "
+        f"{printed_delta(total['delta'])}; all {total['ever']['releases']} releases ever drawn "
+        f"from {dataset} cost ε = {printed_epsilon_spent(total['ever']['epsilon'])}."
+        for dataset, total in totals.items()
+        if total["releases"]
+    ]
 
 
 def _about_fidelity(metrics: pd.DataFrame) -> list[str]:

@@ -84,7 +84,7 @@ def release_central_images(
     sums = sampled_sums(private, samples, classes, size=size, kind=kind, levels=levels)
     shape = (size, size, private.files[0]["images"].shape[3])
     sensitivity = sensitivity_of(shape)
-    noisy = sums + noise_rng.normal(0.0, noise_multiplier * sensitivity, sums.shape)
+    noisy = noisy_sums(sums, noise_multiplier * sensitivity, noise_rng)
     event = SampledGaussianEvent(
         noise_multiplier, sensitivity, sampling_probability, steps=images_per_class
     )
@@ -94,6 +94,11 @@ def release_central_images(
         grey = mode_levels(noisy)
     labels = np.tile(np.arange(classes), images_per_class)
     return grey.reshape(-1, *shape), labels, event
+
+
+def noisy_sums(sums: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Sums with Gaussian noise of a standard deviation on every coordinate, in floating point."""
+    return sums + rng.normal(0.0, scale, sums.shape)
 
 
 def sensitivity_of(shape: Sequence[int]) -> float:

@@ -1,4 +1,4 @@
-"""Publish a run's last population: images and labels, once its privacy statement is there."""
+"""Publish a run's population: images and labels, once its privacy statement is there."""
 
 from workflow_scripts.files import read_json, write_rows
 from workflow_scripts.generators.population import StoredPopulation
@@ -8,7 +8,12 @@ from workflow_scripts.step import Job, run
 
 def release(job: Job) -> None:
     statement = read_json(job.input.privacy)
-    population = StoredPopulation(*job.input.population)
+    files = job.input.population
+    if job.input.choice:
+        chosen = read_json(job.input.choice)["iteration"]
+        population = StoredPopulation.within(job.settings["candidates"][str(chosen)], files)
+    else:
+        population = StoredPopulation(*files)
     # A generator may make images of another shape than the sensitive data set has.
     images = (
         {"images": fit(block.images, **job.settings["image"]), "labels": block.labels}

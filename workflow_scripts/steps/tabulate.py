@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow_scripts.files import write_text
+from workflow_scripts.files import read_json, write_text
 from workflow_scripts.report import table
 from workflow_scripts.step import Job, run
 
@@ -11,7 +11,8 @@ def tabulate(job: Job) -> None:
     metrics, runs = (
         pd.read_csv(path, dtype=table.TEXT) for path in (job.input.metrics, job.input.runs)
     )
-    summary, notes = table.summarise(metrics, runs), table.footnotes(runs, metrics)
+    summary = table.summarise(metrics, runs)
+    notes = table.footnotes(runs, metrics, read_json(job.input.total))
     write_text(job.output.csv, summary.to_csv(index=False))
     write_text(job.output.md, table.table_markdown(summary, notes))
     write_text(job.output.tex, table.table_latex(summary, notes))

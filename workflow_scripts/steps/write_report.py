@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow_scripts.files import write_text
+from workflow_scripts.files import read_json, write_text
 from workflow_scripts.report import page, table
 from workflow_scripts.step import Job, run
 
@@ -15,7 +15,7 @@ def write_report(job: Job) -> None:
     html = page.render(
         job.settings["experiment"],
         table.table_html(summary, []),
-        table.footnotes(runs, metrics),
+        table.footnotes(runs, metrics, read_json(job.input.total)),
         runs,
         [page.figure_of(path, job.settings["classifier"]) for path in job.input.figures],
         page.facts(),

@@ -1,0 +1,14 @@
+"""Audit the semantic query and the class counts on records made for them."""
+
+from workflow_scripts.audits import queries
+from workflow_scripts.audits.findings import as_json
+from workflow_scripts.files import write_json
+from workflow_scripts.step import Job, run
+
+
+def audit(job: Job) -> None:
+    write_json(job.output.findings, as_json(queries.audit(job.settings["noise_source"])))
+
+
+if __name__ == "__main__":
+    run(audit)
