@@ -36,13 +36,15 @@ rule account:
 
 
 rule release:
-    """A run's last or chosen population as images and labels, once its statement is there."""
+    """A run's last or chosen population, with its privacy on one page, and their checksums."""
     input:
         privacy="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/privacy.json",
         population=releasable_populations,
         choice=choice_of_iteration,
     output:
         release="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/release.safetensors",
+        statement="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/statement.md",
+        checksums="results/runs/{dataset}/{method}/eps{epsilon}/seed{seed}/SHA256SUMS",
     log:
         "results/logs/release/{dataset}/{method}/eps{epsilon}/seed{seed}.log",
     benchmark:

@@ -298,7 +298,8 @@ def _assumed_public(run: Run) -> dict:
 
 def _release(plan: Plan, wildcards) -> dict:
     run = run_of(plan, wildcards)
-    settings = {"image": _image(run)}
+    name = f"{run.dataset.name}, {run.method.name}, ε = {run.epsilon}, seed {run.seed}"
+    settings = {"image": _image(run), "run": name}
     if plan.choice(run):
         settings["candidates"] = plan.candidate_folders(run)
     return settings

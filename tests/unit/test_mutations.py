@@ -187,7 +187,7 @@ FAULTS: dict[str, Plant] = {
 # A run through the real steps.
 
 SIZES = (150, 90, 61, 203, 120, 80)
-T, K, PUBLIC = 3, 3, 12
+T, K, PUBLIC = 2, 2, 12
 # Of one scale, as mixtures of scales take long to account for.
 CLASS_NOISE = 3.0
 QUERY = DiscreteGaussianMechanism.of(CLASS_NOISE).event
@@ -336,14 +336,14 @@ def audit() -> list[Finding]:
     source = "seeded"
     training = DpSgd(1.0, 12, 2.0, dp_sgd.CLIPPING_NORM, 400)
     return [
-        *counts.sensitivity(votes.neighbours(K, False)),
-        *counts.noise_and_worlds(votes.far_apart(K, False, 2000), source, claims=(10.0,)),
+        *counts.sensitivity(votes.neighbours(3, False)),
+        *counts.noise_and_worlds(votes.far_apart(3, False, 2000), source, claims=(10.0,)),
         *counts.noise_and_worlds(queries.counts_of(np.arange(1000)), source, claims=(2.0,)),
         *dp_sgd.canaries_in_training(training, source),
         dp_sgd.several_views(source, records=50),
         *dp_sgd.interruption(source),
         *dp_sgd.sampler(source),
-        *accounting.calibrated_votes(1.0, 6, K),
+        *accounting.calibrated_votes(1.0, 6, 3),
     ]
 
 

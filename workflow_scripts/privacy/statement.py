@@ -25,7 +25,7 @@ from workflow_scripts.privacy.events import (
 )
 from workflow_scripts.problems import Problem
 
-UNIT = "one record of the train split, as prepared"
+UNIT = "one record of the train split as prepared"
 # What took part in the privacy of a release.
 LIBRARIES = ("dp-accounting", "opendp", "numpy", "scipy", "torch")
 NOT_COVERED = (
@@ -207,8 +207,8 @@ def page(stated: Mapping, run: str, checksums: Mapping[str, str]) -> str:
     else:
         lines += [
             f"This release is (ε = {stated['epsilon']:.4g}, δ = {stated['delta']:.3g})"
-            f"-differentially private for {stated['protects']} of {stated['dataset']}, under "
-            f"{stated['neighbouring_relation']}.",
+            f"-differentially private. It protects {stated['protects']}, of {stated['dataset']}, "
+            f"under {stated['neighbouring_relation']}.",
             "",
             f"- Budget: ε = {stated['budget']['epsilon']:g}. For the "
             f"{stated['replace_one']['neighbouring_relation']} the same releases cost ε = "
@@ -281,4 +281,9 @@ def _noise(event: Mapping) -> str:
 
 
 def _named(settings: Mapping) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "none"
+    parts = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            value = f"({_named(value)})"
+        parts.append(f"{name} {value}")
+    return ", ".join(parts) or "none"

@@ -34,7 +34,7 @@ def total_of_register(charges: Sequence[Charge], cap: Mapping | None, delta: flo
         "cap": cap,
         "is_private": all(charge.noise_source == "os" for charge in charges),
         "unfinished": [charge.identity for charge in charges if charge.release_id is None],
-        "identities": {charge.release_id: charge.identity for charge in charges if charge.release_id},
+        "identities": {c.release_id: c.identity for c in charges if c.release_id},
     }
 
 

@@ -1,7 +1,11 @@
-"""Publish a run's population: images and labels, once its privacy statement is there."""
+"""Publish a run's population: images and labels, its privacy on one page, and checksums."""
 
-from workflow_scripts.files import read_json, write_rows
+import hashlib
+from pathlib import Path
+
+from workflow_scripts.files import read_json, write_rows, write_text
 from workflow_scripts.generators.population import StoredPopulation
+from workflow_scripts.privacy.statement import page
 from workflow_scripts.resizing import fit
 from workflow_scripts.step import Job, run
 
@@ -21,6 +25,17 @@ def release(job: Job) -> None:
     )
     metadata = {name: statement[name] for name in ("epsilon", "delta", "noise_source")}
     write_rows(job.output.release, images, len(population), metadata)
+    files = [job.output.release, job.input.privacy]
+    checksums = {Path(path).name: _sha256(path) for path in files}
+    write_text(job.output.statement, page(statement, job.settings["run"], checksums))
+    checksums[Path(job.output.statement).name] = _sha256(job.output.statement)
+    lines = [f"{checksum}  {name}\n" for name, checksum in checksums.items()]
+    write_text(job.output.checksums, "".join(lines))
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":
