@@ -109,6 +109,8 @@ def test_a_selection_takes_its_share_of_the_budget():
     alone, _ = calibrate(1, DELTA, 6, VOTES)
     sigma, verified = calibrate(1, DELTA, 6, VOTES, [SelectionEvent(0.2, 1.0, 3)])
     assert sigma > alone and verified.epsilon <= 1 + 1e-6
+    events = [SelectionEvent(0.2, 1.0, 3), *votes(sigma, 6)]
+    assert exact(events, DELTA) == pytest.approx(compose(events, DELTA).epsilon, rel=1e-5)
     # It costs at most its ε, and pure ε adds up.
     assert sigma <= calibrate(0.8, DELTA, 6, VOTES)[0]
     assert compose([SelectionEvent(0.2, 1.0, 3)] * 3, 1e-12).epsilon == pytest.approx(0.6, abs=1e-3)

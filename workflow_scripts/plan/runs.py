@@ -61,7 +61,7 @@ class Run:
         return f"results/runs/{self.identity}"
 
     def journal(self, release: str) -> str:
-        """Where a release is journalled: `iter{t}`, `class_counts` or `finetuned`."""
+        """Where a release is journalled: `iter{t}`, `class_counts`, `choice` or `finetuned`."""
         return f"{JOURNAL}/{self.identity}/{release}.safetensors"
 
     @property

@@ -209,16 +209,18 @@ def check_budget(composition: Composition, epsilon: float) -> None:
 def exact(events: Sequence[Event], delta: float) -> float | None:
     """ε without a privacy loss distribution, an independent check; None where there is none.
 
-    By summation for counts with discrete Gaussian noise, by the closed form for Gaussians of which
-    every record is a part. A mixture, sampling or a selection has neither.
+    By summation for counts with discrete Gaussian noise and selections, by the closed form for
+    Gaussians of which every record is a part. Sampling has neither.
     """
     if not events:
         return 0.0
-    if all(isinstance(event, DiscreteGaussianEvent) for event in events):
+    if all(isinstance(event, (DiscreteGaussianEvent, SelectionEvent)) for event in events):
         changes: Counter = Counter()
+        selections = [event.epsilon for event in events if isinstance(event, SelectionEvent)]
         for event in events:
-            changes[event.scale] += event.counts
-        return epsilon_of(changes, delta)
+            if isinstance(event, DiscreteGaussianEvent):
+                changes[event.scale] += event.counts
+        return epsilon_of(changes, delta, selections)
     if all(getattr(event, "sampling_probability", 0) == 1 for event in events):
         squares = (event.steps / event.noise_multiplier**2 for event in events)
         return epsilon_of_mu(math.sqrt(math.fsum(squares)), delta)

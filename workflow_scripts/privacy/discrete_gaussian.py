@@ -7,12 +7,13 @@ distribution is a convolution: ε follows by summation, without a privacy loss d
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.signal import fftconvolve
+from scipy.special import expit
 
 from workflow_scripts.privacy.events import DiscreteGaussianEvent
 from workflow_scripts.privacy.noise import Noise, probabilities
@@ -59,7 +60,9 @@ class DiscreteGaussianMechanism:
         return noise.discrete_gaussian(counts, self.scale), self.event
 
 
-def epsilon_of(changes: Mapping[float, int], delta: float) -> float | None:
+def epsilon_of(
+    changes: Mapping[float, int], delta: float, pure: Sequence[float] = ()
+) -> float | None:
     """ε at δ of counts that change by 1 under discrete Gaussian noise, by direct summation.
 
     Parameters
@@ -67,6 +70,9 @@ def epsilon_of(changes: Mapping[float, int], delta: float) -> float | None:
     changes : mapping
         Scale of the noise → how many changes of a count by 1, over all releases.
     delta : float
+    pure : sequence of float
+        ε of further releases that are (ε, 0)-DP, taken for the worst of their kind, randomised
+        response (Kairouz, Oh and Viswanath, arXiv 1311.0776).
 
     Returns
     -------
@@ -74,8 +80,9 @@ def epsilon_of(changes: Mapping[float, int], delta: float) -> float | None:
         None if there would be more than `OUTCOMES` outcomes to sum over.
     """
     losses, chances = np.zeros(1), np.ones(1)
-    for scale, times in changes.items():
-        own_losses, own_chances = _losses(scale, times)
+    parts = [_losses(scale, times) for scale, times in changes.items()]
+    parts += [(np.array([e, -e]), np.array([expit(e), expit(-e)])) for e in pure]
+    for own_losses, own_chances in parts:
         if losses.size * own_losses.size > OUTCOMES:
             return None
         losses = np.add.outer(losses, own_losses).ravel()
