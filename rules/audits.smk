@@ -1,14 +1,9 @@
 # `snakemake audit`: does the code of the mechanisms do what the ledgers say? Records made for it, no
-# sensitive data and nothing of the experiment. Noise as users get it, from the operating system.
+# sensitive data and nothing of the experiment. Changed code is audited anew.
 
-from workflow_scripts.audits.subject import code_digest
+from workflow_scripts.audits.subject import audit_settings
 
 AUDITS = ["votes", "query", "dp_sgd", "accounting"]
-
-
-def audited(wildcards):
-    """Changed code is audited again."""
-    return {"noise_source": "os", "code": code_digest()}
 
 
 localrules:
@@ -26,7 +21,7 @@ rule audit_votes:
     conda:
         "../environment.yml"
     params:
-        settings=audited,
+        settings=lambda wildcards: audit_settings(),
     script:
         "../workflow_scripts/steps/audit_votes.py"
 
@@ -42,7 +37,7 @@ rule audit_query:
     conda:
         "../environment.yml"
     params:
-        settings=audited,
+        settings=lambda wildcards: audit_settings(),
     script:
         "../workflow_scripts/steps/audit_query.py"
 
@@ -60,7 +55,7 @@ rule audit_dp_sgd:
     resources:
         gpu=1,
     params:
-        settings=audited,
+        settings=lambda wildcards: audit_settings(),
     script:
         "../workflow_scripts/steps/audit_dp_sgd.py"
 
@@ -76,7 +71,7 @@ rule audit_accounting:
     conda:
         "../environment.yml"
     params:
-        settings=audited,
+        settings=lambda wildcards: audit_settings(),
     script:
         "../workflow_scripts/steps/audit_accounting.py"
 

@@ -1,6 +1,6 @@
 """Audits: the code of the mechanisms, run on records made to be found, against what it claims.
 
-Nothing here reads sensitive data and nothing is computed twice: the audits call the functions that
+Nothing here reads sensitive data, and no mechanism is written a second time: the audits call what
 the workflow calls, `release_votes`, `release_query`, `release_class_counts` and `Training` with
 `DpSgd`, and judge what comes out. No single check sees every fault (arXiv 2602.17454 for record and
 replay, 2305.08846 for canaries, Nasr et al., USENIX Security 2023, for two worlds), so there are

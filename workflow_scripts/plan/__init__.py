@@ -18,19 +18,19 @@ from workflow_scripts.configuration.methods import (
     DpSgdMethod,
     Method,
     PEMethod,
-    Phase,
     RandomMethod,
     RealMethod,
 )
 from workflow_scripts.configuration.reading import validate
 from workflow_scripts.evolution.choice import NoisyMaximum
-from workflow_scripts.plan.catalogue import Catalogue, check_samples, unknown
+from workflow_scripts.plan.catalogue import Catalogue, unknown
+from workflow_scripts.plan.classes import check_classes, counts_of, fractions_of
+from workflow_scripts.plan.evolution import evolved_stages, random_stages
 from workflow_scripts.plan.runs import MethodStages, Query, Run, TrainingStages
 from workflow_scripts.plan.training import training_stages
 from workflow_scripts.privacy.accountant import exact
 from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
 from workflow_scripts.privacy.events import DiscreteGaussianEvent, SampledGaussianEvent
-from workflow_scripts.proportions import divide
 from workflow_scripts.stages import VERSIONS, Stage, canonical
 
 
@@ -290,21 +290,25 @@ class Plan:
             method = Stage(method_name, {"family": "real"}, (dataset,))
             epsilons = ["inf"]
         elif isinstance(settings, RandomMethod):
-            stages = self._random(dataset_name, method_name, settings)
-            # What is released has the shape of the data set's images.
-            image = self.catalogue.sensitive(dataset_name).image
-            own = {"family": "random", "image": image.model_dump()}
-            method = Stage(method_name, own, (stages.initial,))
-            self._check_public(method, stages.generators, dataset_name)
+            method, stages = random_stages(self.catalogue, method_name, settings, dataset_name)
             self.methods[method.label] = stages
             epsilons = ["0"]
         else:
             if isinstance(settings, DpSgdMethod):
                 method = self._dp_sgd(dataset_name, method_name, settings)
             else:
-                stages = self._evolved(dataset_name, method_name, settings)
-                method = self._pe(method_name, settings, dataset, stages)
-                self._check_public(method, (*stages.generators, stages.encoder), dataset_name)
+                classifiers = {
+                    name: self._classifier(name)
+                    for name in self.configuration.evaluation.classifiers
+                }
+                method, stages = evolved_stages(
+                    self.catalogue,
+                    method_name,
+                    settings,
+                    dataset_name,
+                    self.experiment,
+                    classifiers,
+                )
                 self.methods[method.label] = stages
             epsilons = [f"{epsilon:g}" for epsilon in self.experiment.epsilons]
             if not epsilons:
@@ -350,105 +354,15 @@ class Plan:
             if target not in targets:
                 raise unknown(f"{self._source}, overrides", target, targets)
 
-    def _check_public(self, method: Stage, parts: Iterable[Stage], dataset: str) -> None:
-        where = self.catalogue.where("methods", method.name)
-        self.catalogue.check_public(parts, dataset, where)
-
     # --- methods ---
-
-    def _random(self, dataset_name: str, name: str, settings: RandomMethod) -> MethodStages:
-        where = self.catalogue.where("methods", name)
-        dataset = self.catalogue.sensitive(dataset_name)
-        self._check_classes(settings, dataset.classes, where)
-        generator, drawn = self._generator(settings.generator, settings, dataset, where)
-        fractions = self._fractions(settings.class_fractions, dataset.classes, where)
-        counts = self._counts(settings.samples, fractions, dataset.classes, where)
-        initial = self._initial(generator, drawn, counts, 0, {})
-        return MethodStages((generator,), {generator.label: drawn}, initial, fractions)
-
-    def _evolved(self, dataset_name: str, name: str, settings: PEMethod) -> MethodStages:
-        """The stages of Private Evolution, with all that can be checked beforehand."""
-        where = self.catalogue.where("methods", name)
-        dataset = self.catalogue.sensitive(dataset_name)
-        self._check_classes(settings, dataset.classes, where)
-        generators, drawn = [], {}
-        for i, phase in enumerate(settings.schedule):
-            place = f"{where}.phases.{i}" if settings.phases else where
-            generator, names = self._generator(phase.generator, settings, dataset, place)
-            drawn[generator.label] = names
-            self._check_variation(phase, generator, place)
-            if i and not self.configuration.generators[generator.name].adopts:
-                raise ConfigurationProblem(
-                    f"{place}.generator: found {generator.name!r}, which cannot continue from "
-                    "another generator's images; allowed: first of the phases, or a generator "
-                    "that makes variations of any image"
-                )
-            generators += [generator] * phase.iterations
-        declared = settings.class_fractions
-        fractions = self._fractions(
-            "uniform" if declared == "noised" else declared, dataset.classes, where
-        )
-        for t in range(settings.rounds + 1):
-            counts = self._counts(settings.selected(t), fractions, dataset.classes, where)
-            candidates = min(counts) * settings.copies(t)
-            if settings.histogram == "joint":
-                candidates = settings.selected(t) * settings.copies(t)
-            if t < settings.rounds and candidates < settings.neighbours:
-                raise ConfigurationProblem(
-                    f"{where}.neighbours: found {settings.neighbours}; allowed: at most "
-                    f"{candidates}, the candidates that compete in iteration {t + 1}"
-                )
-        first = generators[0]
-        initial = f"{where}.initial_variation"
-        wanted = "one number" if settings.initial_fold else None
-        self._check_degrees(settings.initial_variation, first, initial, wanted)
-        counts = self._counts(settings.selected(0), fractions, dataset.classes, where)
-        initial = self._initial(
-            first, drawn[first.label], counts, settings.initial_fold, settings.initial_variation
-        )
-        if settings.choose:
-            self._check_choice(settings.choose, settings.rounds, f"{where}.choose")
-        encoder = self.catalogue.encoder_stage(settings.encoder, f"{where}.encoder")
-        self.catalogue.check_encoder_shape(encoder, dataset.image, f"{where}.encoder")
-        own = {
-            "version": VERSIONS["look_ahead"],
-            "degree": settings.degree(1) if settings.lookahead else {},
-            "lookahead": settings.lookahead,
-            "image": dataset.image.model_dump(),
-        }
-        lookahead = self.catalogue.stage("lookahead", encoder.name, own, (initial, encoder))
-        return MethodStages((first, *generators), drawn, initial, fractions, encoder, lookahead)
-
-    def _pe(self, name: str, settings: PEMethod, dataset: Stage, stages: MethodStages) -> Stage:
-        # What the parents' keys already say is left out; the rest is the run's own.
-        generators = tuple(dict.fromkeys(stages.generators))
-        names = [generator.name for generator in generators]
-        shared = {"generator", "iterations", "variation", "phases", "encoder", "lookahead"}
-        own = settings.model_dump(exclude={*shared, "choose"})
-        own |= {
-            "version": VERSIONS["pe"],
-            "phases": [
-                # Which of the parents; their keys say what they are.
-                {**phase.model_dump(), "generator": names.index(phase.generator)}
-                for phase in settings.schedule
-            ],
-            "delta": self.experiment.delta or "1/(N ln N)",
-            "train_size": self.catalogue.sensitive(dataset.name).train_size,
-            "noise_source": self.experiment.noise_source,
-        }
-        parents = (dataset, stages.initial, *generators, stages.lookahead)
-        if settings.choose:
-            own["choose"] = settings.choose.model_dump(exclude={"classifier"})
-            parents += (self._classifier(settings.choose.classifier),)
-        return Stage(name, own, parents)
 
     def _dp_sgd(self, dataset_name: str, name: str, settings: DpSgdMethod) -> Stage:
         """The stage of a method that trains with DP-SGD: what the trained model is asked for."""
         where = self.catalogue.where("methods", name)
         declared = self.catalogue.sensitive(dataset_name)
-        self._check_classes(settings, declared.classes, where)
-        fractions = self._fractions(settings.class_fractions, declared.classes, where)
-        counts = self._counts(settings.samples, fractions, declared.classes, where)
+        check_classes(settings, declared.classes, where)
+        fractions = fractions_of(settings.class_fractions, declared.classes, where)
+        counts = counts_of(settings.samples, fractions, declared.classes, where)
         stages = training_stages(
             self.catalogue,
             name,
@@ -469,36 +383,9 @@ class Plan:
             "block_size": model.block_size,
         }
         method = Stage(name, own, (stages.training,))
-        self._check_public(method, filter(None, (stages.start,)), dataset_name)
+        self.catalogue.check_public(filter(None, (stages.start,)), dataset_name, where)
         self.trainings[method.label] = self.trainings[stages.training.label] = stages
         return method
-
-    def _generator(
-        self, name: str, settings: RandomMethod | PEMethod, dataset: Any, where: str
-    ) -> tuple[Stage, tuple[str, ...]]:
-        generator = self.catalogue.generator_stage(name, f"{where}.generator")
-        self.catalogue.check_shape(generator, dataset.image, f"{where}.generator")
-        drawn = self.catalogue.check_drawable(
-            generator, dataset.classes, settings.class_names, f"{where}.class_names"
-        )
-        return generator, drawn
-
-    def _initial(
-        self,
-        generator: Stage,
-        classes: tuple[str, ...],
-        counts: tuple[int, ...],
-        fold: int,
-        degree: dict,
-    ) -> Stage:
-        own = {
-            "version": VERSIONS["initialise"],
-            "classes": classes,
-            "samples_per_class": counts,
-            "fold": fold,
-            "degree": degree,
-        }
-        return self.catalogue.stage("initial", generator.name, own, (generator,))
 
     # --- evaluation ---
 
@@ -544,13 +431,6 @@ class Plan:
     def _source(self) -> str:
         return self.configuration.source
 
-    def _check_classes(self, settings: Any, classes: tuple[str, ...], where: str) -> None:
-        for key in ("class_names", "class_fractions"):
-            named = getattr(settings, key, None)
-            for class_name in named if isinstance(named, dict) else ():
-                if class_name not in classes:
-                    raise unknown(f"{where}.{key}", class_name, classes)
-
     def _check_query(self, run: Run) -> None:
         """Refuse a query that alone costs more than ε; one on samples is left to `calibrate`."""
         query = self.query(run)
@@ -563,76 +443,3 @@ class Plan:
                 f"{where}.start.noise_multiplier: found {query.event.noise_multiplier:g}, which "
                 f"alone costs ε = {spent:.4g}; allowed: more noise, for less than ε = {run.epsilon}"
             )
-
-    def _check_choice(self, choice: Choice, rounds: int, where: str) -> None:
-        """A choice is between populations that there are, and leaves some of every ε."""
-        classifiers = self.configuration.evaluation.classifiers
-        if choice.classifier not in classifiers:
-            raise unknown(f"{where}.classifier", choice.classifier, classifiers)
-        if choice.iterations[-1] > rounds:
-            raise ConfigurationProblem(
-                f"{where}.iterations: found {choice.iterations[-1]}; allowed: 0 to {rounds} "
-                f"(iterations: {rounds})"
-            )
-        least = min(self.experiment.epsilons, default=math.inf)
-        if choice.epsilon >= least:
-            raise ConfigurationProblem(
-                f"{where}.epsilon: found {choice.epsilon:g}; allowed: less than {least:g}, the "
-                "smallest ε of the experiment, as the votes need the rest"
-            )
-
-    def _check_variation(self, phase: Phase, generator: Stage, where: str) -> None:
-        for name, schedule in phase.variation.items():
-            if isinstance(schedule, tuple) and len(schedule) != phase.iterations:
-                raise ConfigurationProblem(
-                    f"{where}.variation.{name}: found {len(schedule)} entries; allowed: one "
-                    f"number, or {phase.iterations} entries, one per iteration (iterations: "
-                    f"{phase.iterations})"
-                )
-        wanted = f"one number or {phase.iterations} (one per iteration)"
-        self._check_degrees(phase.variation, generator, f"{where}.variation", wanted)
-
-    def _check_degrees(
-        self, variation: dict, generator: Stage, where: str, wanted: str | None
-    ) -> None:
-        """The degrees of VARIATION are the generator's, within their range, and none is missing.
-
-        `wanted` says what is asked for; None if nothing is varied.
-        """
-        degrees = self.configuration.generators[generator.name].degrees
-        for name in variation:
-            if name not in degrees:
-                raise unknown(where, name, degrees)
-        for name, degree in degrees.items():
-            place = f"{where}.{name}"
-            if name not in variation:
-                if degree.optional or wanted is None:
-                    continue
-                raise ConfigurationProblem(f"{place}: missing; {wanted}")
-            schedule = variation[name]
-            for entry in schedule if isinstance(schedule, tuple) else (schedule,):
-                if allowed := degree.problem(entry):
-                    raise ConfigurationProblem(f"{place}: found {entry}; allowed: {allowed}")
-
-    def _fractions(self, declared: Any, classes: tuple[str, ...], where: str) -> tuple[float, ...]:
-        if declared == "uniform":
-            return (1.0,) * len(classes)
-        for class_name in classes:
-            if class_name not in declared:
-                raise ConfigurationProblem(
-                    f"{where}.class_fractions.{class_name}: missing; every class needs a fraction"
-                )
-        return tuple(declared[class_name] for class_name in classes)
-
-    def _counts(
-        self, samples: int, fractions: tuple[float, ...], classes: tuple[str, ...], where: str
-    ) -> tuple[int, ...]:
-        check_samples(samples, len(classes), f"{where}.samples")
-        counts = divide(samples, fractions)
-        if 0 in counts:
-            empty = counts.index(0)
-            raise ConfigurationProblem(
-                f"{where}.class_fractions.{classes[empty]}: found {fractions[empty]}, which rounds "
-                f"to no image of {samples}; allowed: a fraction that gives at least one"
-            )
-        return counts
