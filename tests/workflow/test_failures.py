@@ -81,7 +81,7 @@ def test_changed_private_data_under_a_journalled_release_is_refused(built):
 def test_a_run_over_budget_is_not_released(built):
     ledger = built.one(f"{RUN}/iter2/ledger.json")
     content = read_json(ledger)
-    content["event"]["noise_multiplier"] /= 2
+    content["event"]["scale"] /= 2
     time.sleep(1.1)
     write_json(ledger, content)
     built.one(f"{RUN}/release.safetensors").unlink()

@@ -22,6 +22,8 @@ REPORT = Counter(
     draw_samples=1,
     tabulate=1,
     write_report=1,
+    add_up=1,
+    add_up_published=1,
 )
 # One run of Sim-PE with T = 3, from calibration to its metrics, given what is shared.
 RUN = Counter(

@@ -67,7 +67,9 @@ def test_the_statement_accounts_for_what_was_executed(built_once):
     assert len(statement["releases"]) == budget["iterations"] == 3
     assert statement["epsilon"] <= 10 * (1 + 1e-6)
     closed = epsilon_of(budget["noise_multiplier"], 3, budget["delta"])
-    np.testing.assert_allclose(statement["epsilon"], closed, rtol=1e-6)
+    # Of continuous noise; counts have discrete noise, which costs a little less or more.
+    np.testing.assert_allclose(statement["epsilon"], closed, rtol=1e-2)
+    np.testing.assert_allclose(statement["epsilon"], statement["epsilon_exact"], rtol=1e-6)
     assert statement["noise_source"] == "seeded" and statement["is_private"] is False
     n = 1437
     np.testing.assert_allclose(budget["delta"], 1 / (n * np.log(n)))
@@ -147,10 +149,10 @@ def test_released_votes_carry_noise_on_every_bin(built_once):
     noise = []
     for t in (1, 2, 3):
         votes = load_file(built_once.one(f"{RUN}/iter{t}/votes.safetensors"))
-        noise.append((votes["votes"] - clean_votes(built_once, t)) / sigma)
-    drawn = np.concatenate(noise)
-    assert np.all(drawn != 0) and len(np.unique(drawn)) == len(drawn) == 180
-    # χ² of 180 standard normals: outside [110, 267] once in 10,000 runs; the seed is fixed.
-    assert 110 < np.sum(drawn**2) < 267
+        assert votes["votes"].dtype == np.int64
+        noise.append(votes["votes"] - clean_votes(built_once, t))
+    drawn = np.concatenate(noise) / sigma
+    # χ² of 180 draws: outside [110, 267] once in 10,000 runs; the seed is fixed.
+    assert len(drawn) == 180 and 110 < np.sum(drawn**2) < 267
     # Noise is not shared between iterations.
     assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 5 / np.sqrt(60)
