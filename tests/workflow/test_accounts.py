@@ -45,8 +45,10 @@ def test_a_total_outlives_directories_and_a_cap_refuses_what_exceeds_it(built):
     content = yaml.safe_load(plain)
     content["sensitive"]["digits"]["cap"] = {"epsilon": 12.5, "delta": 9.5e-5}
     catalogue.write_text(yaml.safe_dump(content, sort_keys=False))
-    built.write_experiment({**SMALL, "seeds": [1], "methods": ["sim-pe"]}, "other.yaml")
-    outcome = built.snakemake("--cores", "2", "--until", "vote", configfile="other.yaml")
+    other = {**SMALL, "seeds": [1], "methods": ["sim-pe"]}
+    other["overrides"] = {"sim-pe": SMALL["overrides"]["sim-pe"]}
+    built.write_experiment(other, "other.yaml")
+    outcome = built.snakemake("--cores", "2", configfile="other.yaml")
     assert outcome.status == 1 and "Traceback" not in outcome.text
     (log,) = built.find("sensitive/*/logs/vote/sim-pe~*/eps10/seed1/iter2.log")
     assert "more than its cap ε = 12.5" in log.read_text()

@@ -68,7 +68,7 @@ def test_the_statement_accounts_for_what_was_executed(built_once):
     assert statement["epsilon"] <= 10 * (1 + 1e-6)
     closed = epsilon_of(budget["noise_multiplier"], 3, budget["delta"])
     # Of continuous noise; counts have discrete noise, which costs a little less or more.
-    np.testing.assert_allclose(statement["epsilon"], closed, rtol=1e-2)
+    np.testing.assert_allclose(statement["epsilon"], closed, rtol=2e-2)
     np.testing.assert_allclose(statement["epsilon"], statement["epsilon_exact"], rtol=1e-6)
     assert statement["noise_source"] == "seeded" and statement["is_private"] is False
     n = 1437
