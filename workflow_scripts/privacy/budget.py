@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from workflow_scripts.files import FileProblem, read_json
-from workflow_scripts.privacy.accountant import TOLERANCE, compose, exact
+from workflow_scripts.privacy.accountant import TOLERANCE, compose_within, exact
 from workflow_scripts.privacy.events import Event, event_of, repeated
 
 # What a run may spend and on how many releases of which kind; the noise follows from it. `others`
@@ -44,7 +44,7 @@ def read_budget(path: str | Path, run: Mapping) -> dict:
     events += map(event_of, budget["others"])
     epsilon = exact(events, delta)
     if epsilon is None:
-        epsilon = compose(events, delta, scale=budget["epsilon"]).epsilon
+        epsilon = compose_within(events, delta, budget["epsilon"]).epsilon
     if not epsilon <= budget["epsilon"] * (1 + TOLERANCE):
         raise FileProblem(
             f"{path}: noise_multiplier {sigma:g} costs ε = {epsilon:.6g}, more than the budget ε = "

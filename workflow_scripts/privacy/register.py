@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workflow_scripts.files import FileProblem
-from workflow_scripts.privacy.accountant import TOLERANCE, compose
+from workflow_scripts.privacy.accountant import COARSE, TOLERANCE, compose
 from workflow_scripts.privacy.events import Event, event_of
 from workflow_scripts.privacy.noise import NoiseSource
 from workflow_scripts.problems import Problem
@@ -114,7 +114,7 @@ class Register:
                 self._append({**_line(charge), "withdrawn": True})
 
     def _check(self, cap: dict, charges: list[Charge]) -> None:
-        composition = compose([c.event for c in charges], cap["delta"])
+        composition = compose([c.event for c in charges], cap["delta"], grid=COARSE)
         if not composition.epsilon <= cap["epsilon"] * (1 + TOLERANCE):
             raise CapExceeded(
                 f"{charges[-1].identity}: with this release all {len(charges)} of the data set "

@@ -10,10 +10,12 @@ from importlib.metadata import version
 from platform import python_version
 
 from workflow_scripts.privacy.accountant import (
+    COARSE,
     REPLACE_ONE,
     ZERO_OUT,
     check_budget,
     compose,
+    compose_within,
     exact,
 )
 from workflow_scripts.privacy.events import (
@@ -136,9 +138,9 @@ def statement(
                 f"says {noise_source!r}"
             )
     events = [event for _, event in charged.values()]
-    composition = compose(events, delta, scale=epsilon or 1.0)
+    composition = compose_within(events, delta, epsilon)
     check_budget(composition, epsilon)
-    replaced = compose(events, delta, scale=epsilon or 1.0, relation=REPLACE_ONE)
+    replaced = compose(events, delta, scale=epsilon or 1.0, relation=REPLACE_ONE, grid=COARSE)
     return {
         "dataset": dataset,
         "protects": UNIT,

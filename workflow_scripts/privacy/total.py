@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from workflow_scripts.privacy.accountant import REPLACE_ONE, ZERO_OUT, compose
+from workflow_scripts.privacy.accountant import COARSE, REPLACE_ONE, ZERO_OUT, compose
 from workflow_scripts.privacy.events import Event
 from workflow_scripts.privacy.register import Charge
 from workflow_scripts.privacy.statement import charged_releases
 
 
 def together(events: Sequence[Event], delta: float) -> dict:
-    """ε at δ of all these releases, under both neighbouring relations."""
-    composition = compose(events, delta)
+    """ε at δ of all these releases, under both neighbouring relations; upper bounds."""
+    composition = compose(events, delta, grid=COARSE)
     return {
         "releases": len(events),
         "epsilon": composition.epsilon,
@@ -18,7 +18,7 @@ def together(events: Sequence[Event], delta: float) -> dict:
         "neighbouring_relation": ZERO_OUT,
         "replace_one": {
             "neighbouring_relation": REPLACE_ONE,
-            "epsilon": compose(events, delta, relation=REPLACE_ONE).epsilon,
+            "epsilon": compose(events, delta, relation=REPLACE_ONE, grid=COARSE).epsilon,
         },
         "accountant": composition.accountant,
     }
