@@ -116,5 +116,9 @@ rule audit:
     input:
         md="results/audits/audits.md",
         verdict="results/audits/verdict.json",
+    log:
+        "results/logs/audits/audit.log",
+    conda:
+        "../environment.yml"
     shell:
-        "cat {input.md}"
+        "cat {input.md} | tee {log}"

@@ -16,6 +16,8 @@ from workflow_scripts.audits.table import AuditFailed, as_markdown, as_table, ch
 from workflow_scripts.privacy.closed_form import epsilon_of_mu
 from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
 
+pytestmark = pytest.mark.slow
+
 DELTA = 1e-5
 
 

@@ -10,6 +10,8 @@ from sklearn.datasets import load_digits
 from tests.workflow.conftest import SMALL, Project, new_project
 from workflow_scripts.files import read_json
 
+pytestmark = pytest.mark.slow
+
 TRAIN, TEST = 900, 300
 VARIATION = {"font": 0, "size": 1, "rotation": 3, "stroke": 0, "shift": 1}
 LAST = {

@@ -73,8 +73,8 @@ def test_an_experiment_loads_and_prints_its_noise(project, name):
     rows = [row for line in outcome.text.splitlines() if len(row := line.split()) == 9]
     for (dataset, epsilon), (sigma, iterations, images) in PUBLISHED.get(name, {}).items():
         (line,) = [row for row in rows if row[0] == dataset and row[2] == epsilon]
-        digits = len(str(sigma).partition(".")[2])
-        assert round(float(line[5]), digits) == pytest.approx(sigma, abs=1.01 * 10.0**-digits)
+        # Published for continuous noise; the same ε takes up to 2 % more or less of discrete noise.
+        assert float(line[5]) == pytest.approx(sigma, rel=0.02)
         assert int(line[4]) == iterations
         assert int(line[8].replace(",", "")) == images
     for (dataset, method), (steps, images) in TRAINED.get(name, {}).items():

@@ -10,6 +10,8 @@ from workflow_scripts.evolution.votes import count_votes
 from workflow_scripts.files import write_arrays
 from workflow_scripts.shards import Shards
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_correct_experiment_is_clean_and_leaks_are_found(built):
     built.build("scan")

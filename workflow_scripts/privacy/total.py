@@ -52,14 +52,19 @@ def published_together(statements: Iterable[tuple[str, Mapping]], delta: float) 
     for name, stated in statements:
         groups.setdefault(name, []).append(stated)
 
-    def cost(runs: Iterable[Mapping]) -> dict:
-        runs = list(runs)
-        releases = charged_releases(
-            {**release, "noise_source": stated["noise_source"]}
-            for stated in runs
-            for release in stated["releases"]
-        )
-        return {"runs": len(runs), **together([event for _, event in releases.values()], delta)}
+    def events_of(runs: Iterable[Mapping]) -> list[Event]:
+        releases = charged_releases(release for stated in runs for release in stated["releases"])
+        return [event for _, event in releases.values()]
 
     everything = [stated for runs in groups.values() for stated in runs]
-    return {**cost(everything), "each": {name: cost(runs) for name, runs in groups.items()}}
+    return {
+        "runs": len(everything),
+        **together(events_of(everything), delta),
+        "each": {
+            name: {
+                "runs": len(runs),
+                "epsilon": compose(events_of(runs), delta, grid=COARSE).epsilon,
+            }
+            for name, runs in groups.items()
+        },
+    }
