@@ -354,7 +354,9 @@ def test_anchors_that_rows_share_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    "content", [{"x": among(IMAGE)}, npz(x=IMAGES), png(figure(3)), gzip.compress(bytes(9999)), b""]
+    "content",
+    [{"x": among(IMAGE)}, npz(x=IMAGES), png(figure(3)), gzip.compress(bytes(9999)), b""],
+    ids=["safetensors", "npz", "png", "gzip", "empty"],
 )
 def test_damaged_files_are_searched_as_the_bytes_that_they_are(content, tmp_path):
     write(tmp_path, content)
