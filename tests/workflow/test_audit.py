@@ -19,7 +19,7 @@ def test_the_audits_pass_and_print_their_table_and_halved_noise_is_found(project
     assert outcome.status == 0, outcome.text[-4000:]
     assert len(verdicts(project)) > 100 and set(verdicts(project)) == {"pass"}
     assert "| mechanism | check | claimed ε | found | allowed | verdict |" in outcome.text
-    for part in ("votes, k = 3, joint", "semantic query", "class counts", "DP-SGD, sampler"):
+    for part in ("votes, k = 3, joint", "query, k = 1", "class counts", "DP-SGD, sampler"):
         assert part in outcome.text
     # Nothing of the experiment was needed, and nothing sensitive is there.
     assert not project.find("runs/*") and not project.find("sensitive/*")
