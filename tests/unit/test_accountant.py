@@ -16,7 +16,7 @@ from workflow_scripts.privacy.accountant import (
     compose,
     exact,
 )
-from workflow_scripts.privacy.closed_form import epsilon_of
+from workflow_scripts.privacy.closed_form import epsilon_of, mu_of
 from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
 from workflow_scripts.privacy.events import (
     DiscreteGaussianEvent,
@@ -69,6 +69,15 @@ def test_noise_on_counts_is_calibrated_as_what_it_is(epsilon, iterations, contin
     sigma, _ = calibrate(epsilon, DELTA, iterations, VOTES)
     assert sigma == pytest.approx(continuous, rel=3e-3)
     assert epsilon_of(sigma, iterations, DELTA) == pytest.approx(epsilon, rel=5e-3)
+
+
+def test_unequal_gaussians_add_up_by_their_squares():
+    """A release of noise s leaves √T / √(μ² − 1/s²) for T others (arXiv 1905.02383, cor. 3.3)."""
+    left = mu_of(1, DELTA) ** 2 - 1 / 20**2 - 1 / 30**2
+    others = [SampledGaussianEvent(s, 1.0, 1.0, 1) for s in (20.0, 30.0)]
+    events = [*others, SampledGaussianEvent(math.sqrt(6 / left), 1.0, 1.0, 6)]
+    assert exact(events, DELTA) == pytest.approx(1, rel=1e-9)
+    assert compose(events, DELTA).epsilon == pytest.approx(1, rel=1e-5)
 
 
 def test_an_independent_accountant_confirms_unequal_events():

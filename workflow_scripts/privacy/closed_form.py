@@ -10,7 +10,6 @@ Everything is evaluated in log space, so that neither a tiny δ nor a large ε o
 """
 
 import math
-from collections.abc import Sequence
 
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
@@ -67,9 +66,7 @@ def epsilon_of(noise_multiplier: float, iterations: int, delta: float) -> float:
     return epsilon_of_mu(math.sqrt(iterations) / noise_multiplier, delta)
 
 
-def noise_multiplier_of(
-    epsilon: float, delta: float, iterations: int, others: Sequence[float] = ()
-) -> float | None:
+def noise_multiplier_of(epsilon: float, delta: float, iterations: int) -> float:
     """The least σ for which Gaussian releases are (ε, δ)-DP together, by the closed form.
 
     Parameters
@@ -78,16 +75,7 @@ def noise_multiplier_of(
         As in `mu_of`.
     iterations : int
         How many releases have the noise multiplier σ; at least 1.
-    others : sequence of float
-        Noise multipliers of further releases, which are given.
-
-    Returns
-    -------
-    float or None
-        None if the others alone exceed the budget.
     """
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, found {iterations}")
-    # Gaussian releases compose by their squares (arXiv 1905.02383, cor. 3.3).
-    left = mu_of(epsilon, delta) ** 2 - math.fsum(1 / other**2 for other in others)
-    return math.sqrt(iterations / left) if left > 0 else None
+    return math.sqrt(iterations) / mu_of(epsilon, delta)

@@ -49,26 +49,30 @@ class SystemNoise:
     """Exact samplers of OpenDP, which take their bits from the operating system."""
 
     def discrete_gaussian(self, counts: np.ndarray, scale: float) -> np.ndarray:
-        # What opendp.prelude would import besides takes two seconds.
-        from opendp.domains import atom_domain, vector_domain
         from opendp.measurements import make_gaussian
         from opendp.metrics import l2_distance
-        from opendp.mod import enable_features
 
-        enable_features("contrib")
-        release = make_gaussian(vector_domain(atom_domain(T="i64")), l2_distance(T="f64"), scale)
+        release = make_gaussian(_whole_numbers(), l2_distance(T="f64"), scale)
         return np.array(release(counts.ravel().tolist()), dtype=np.int64).reshape(counts.shape)
 
     def largest(self, scores: np.ndarray, scale: float) -> int:
-        from opendp.domains import atom_domain, vector_domain
         from opendp.measurements import make_noisy_max
         from opendp.measures import max_divergence
         from opendp.metrics import linf_distance
-        from opendp.mod import enable_features
 
-        enable_features("contrib")
-        domain, metric = vector_domain(atom_domain(T="i64")), linf_distance("i64", monotonic=True)
-        return int(make_noisy_max(domain, metric, max_divergence(), scale)(scores.tolist()))
+        metric = linf_distance("i64", monotonic=True)
+        release = make_noisy_max(_whole_numbers(), metric, max_divergence(), scale)
+        return int(release(scores.tolist()))
+
+
+def _whole_numbers():
+    """OpenDP's domain of vectors of int64."""
+    # What opendp.prelude would import besides takes two seconds.
+    from opendp.domains import atom_domain, vector_domain
+    from opendp.mod import enable_features
+
+    enable_features("contrib")
+    return vector_domain(atom_domain(T="i64"))
 
 
 class SeededNoise:

@@ -39,16 +39,15 @@ NOT_COVERED = (
     "several records of one person: only one record is protected",
     "side channels: how long jobs took, and the low bits of floating-point noise",
 )
+# Where the noise of an event comes from, if it is secret.
 NOISE = {
-    ("os", "counts"): "exact discrete Gaussian sampler of OpenDP, operating system's entropy",
-    ("os", "gradients"): "floating-point Gaussian, generator with a key from the operating "
+    DiscreteGaussianEvent: "exact discrete Gaussian sampler of OpenDP, operating system's entropy",
+    SampledGaussianEvent: "floating-point Gaussian, generator with a key from the operating "
     "system's entropy",
-    ("os", "selection"): "exact exponential noise of OpenDP (permute-and-flip), operating "
-    "system's entropy",
-    ("seeded", "counts"): "PUBLIC SEED: whoever has the configuration knows the noise",
-    ("seeded", "gradients"): "PUBLIC SEED: whoever has the configuration knows the noise",
-    ("seeded", "selection"): "PUBLIC SEED: whoever has the configuration knows the noise",
+    SelectionEvent: "exact exponential noise of OpenDP (permute-and-flip), operating system's "
+    "entropy",
 }
+DISCLOSED = "PUBLIC SEED: whoever has the configuration knows the noise"
 
 
 class LedgerProblem(Problem):
@@ -161,7 +160,7 @@ def statement(
                 "event": asdict(event),
                 "sensitivity": event.sensitivity,
                 "sampling": _sampling(event),
-                "noise": NOISE[noise_source, _kind(event)],
+                "noise": NOISE[type(event)] if noise_source == "os" else DISCLOSED,
             }
             for release_id, (ledger, event) in charged.items()
         ],
@@ -170,16 +169,6 @@ def statement(
         "ledgers_sha256": dict(checksums),
         "versions": {"python": python_version(), **{name: version(name) for name in LIBRARIES}},
     }
-
-
-def _kind(event: Event) -> str:
-    match event:
-        case DiscreteGaussianEvent():
-            return "counts"
-        case SampledGaussianEvent():
-            return "gradients"
-        case SelectionEvent():
-            return "selection"
 
 
 def _sampling(event: Event) -> str:
