@@ -5,9 +5,7 @@ only then renamed. Nothing is unpacked and nothing in it is run.
 """
 
 import shutil
-from contextlib import suppress
 from functools import partial
-from glob import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,10 +50,6 @@ def fetch(url: str, path: str | Path, hash: str, mirror: str | None = None) -> N
     """
     path = Path(path)
     places = [url] if mirror is None else [f"{mirror.rstrip('/')}/{file_name(url)}", url]
-    # What a download that was killed has left; one file is never fetched twice at a time.
-    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.part"):
-        with suppress(FileNotFoundError):
-            leftover.unlink()
     failures = []
     for place in places:
         try:

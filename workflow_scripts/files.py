@@ -5,13 +5,16 @@ a reader never sees half a file, whatever kills the writer. Arrays are stored as
 pickle, no code run on load, slices read without loading the rest.
 """
 
+import fcntl
 import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from workflow_scripts.problems import Problem
 
 METADATA = "metadata"
+PART = ".part"  # how the names of temporary files and folders end
 
 
 class FileProblem(Problem):
@@ -30,18 +34,20 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it there in one step."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    remove_leftovers(path)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     os.close(descriptor)
     temporary = Path(name)
     try:
-        write(temporary)
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes private files; a result has the permissions that any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        with held(temporary):
+            write(temporary)
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            # mkstemp makes private files; a result has the permissions of any new file.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -51,6 +57,30 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def held(temporary: Path) -> Iterator[None]:
+    """Lock a temporary file or folder while it is written; the lock dies with its writer."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files and folders that killed writers of `path` have left."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}{PART}"):
+        with suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

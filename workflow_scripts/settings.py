@@ -286,9 +286,7 @@ def _assumed_public(run: Run) -> dict:
     return {
         "train_size": dataset["train_size"],
         "classes": dataset["classes"],
-        "class_fractions": "released with noise and charged"
-        if fractions == "noised"
-        else fractions,
+        "class_fractions": fractions,
         "image": dataset["image"],
         "preprocessing": {
             name: dataset[name] for name in ("split", "hold_out", "resize") if dataset[name]

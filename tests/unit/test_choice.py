@@ -190,7 +190,8 @@ def test_the_statement_and_its_page_show_the_choice():
         "preprocessing": {},
     }
     stated = statement(ledgers, 1.0, DELTA, "os", "digits", public, {})
-    assert stated["epsilon"] == pytest.approx(compose(events, DELTA).epsilon)
+    # Stated on a coarse grid: an upper bound.
+    assert 1 <= stated["epsilon"] / compose(events, DELTA).epsilon < 1 + 1e-4
     assert stated["epsilon"] > compose(events[:1], DELTA).epsilon + 0.1
     choice = stated["releases"][1]
     assert choice["mechanism"] == "choose_iteration" and choice["event"] == asdict(events[1])

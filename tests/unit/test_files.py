@@ -3,12 +3,17 @@
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from workflow_scripts import files
 from workflow_scripts.files import FileProblem
+from workflow_scripts.folders import write_folder
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_arrays_and_metadata_survive_a_round_trip(tmp_path):
@@ -51,6 +56,40 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         files.write_atomically(path, fail)
     assert files.read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+WRITERS = {
+    "file": (
+        "from workflow_scripts.files import write_atomically as write_whole",
+        lambda path: files.write_text(path, "whole"),
+    ),
+    "folder": (
+        "from workflow_scripts.folders import write_folder as write_whole",
+        lambda path: write_folder(path, lambda folder: (folder / "x").write_text("whole")),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_of_a_living_one(tmp_path, kind):
+    imported, write = WRITERS[kind]
+    path, other = tmp_path / "x", tmp_path / ".xy.abcd_123.part"
+    other.write_text("another file's")
+    writes = f"{imported}; import sys, time\nwrite_whole(sys.argv[1], lambda _: time.sleep(60))"
+    writer = subprocess.Popen([sys.executable, "-c", writes, str(path)], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 30
+        while not (begun := list(tmp_path.glob(".x.*.part"))):
+            assert writer.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.2)  # until it is locked
+        write(path)
+        assert list(tmp_path.glob(".x.*.part")) == begun
+    finally:
+        writer.kill()
+        writer.wait()
+    write(path)
+    assert sorted(tmp_path.iterdir()) == [other, path]
 
 
 def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
