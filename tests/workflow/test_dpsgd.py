@@ -14,6 +14,8 @@ from tests.workflow.conftest import SMALL, Project, new_project
 from workflow_scripts.edm.pipeline import EdmPipeline
 from workflow_scripts.files import read_json
 
+pytestmark = pytest.mark.slow
+
 TRAINING = {"batch_size": 16, "training_steps": 4, "learning_rate": 1.0e-3}
 MODEL = {
     "kind": "edm",

@@ -9,6 +9,8 @@ from safetensors.numpy import load_file
 
 from tests.workflow.conftest import SMALL, Project, new_project
 
+pytestmark = pytest.mark.slow
+
 METHOD = {"samples": 20, "iterations": 2, "lookahead": 1, "encoder": "glyph-cnn"}
 
 

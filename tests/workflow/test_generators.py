@@ -17,6 +17,8 @@ from safetensors.numpy import load_file
 from tests.unit.test_api import Asked, Reply, image_file, serving, with_image
 from tests.workflow.conftest import ROOT, Project, new_project
 
+pytestmark = pytest.mark.slow
+
 FACES = 60
 
 

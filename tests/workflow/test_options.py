@@ -142,6 +142,8 @@ import os
 
 from workflow_scripts.generators.text import TextSimulator
 
+pytestmark = pytest.mark.slow
+
 
 class Counted(TextSimulator):
     def __init__(self, classes, **settings):
