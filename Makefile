@@ -6,7 +6,7 @@
 #   LOCK_FLAGS=--upgrade     how to resolve the pins anew (default: change as few as possible)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lock clean
+.PHONY: help install demo test test-slow test-slurm lock clean
 
 CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 TESTS ?= tests --ignore=tests/slurm --ignore=tests/browser
@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME
 IN_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
 
 install: ## build .venv from requirements.lock, if it is not up to date
 	@PYTHON='$(PYTHON)' sh install.sh
@@ -35,6 +35,11 @@ test: install ## check style and run the test suite
 
 test-slow: install ## run the tests that take minutes each
 	$(IN_ENV) python -m pytest -n $(WORKERS) --dist loadfile -m slow $(TESTS)
+
+# Installs Debian's Slurm, as root; anywhere else the tests are skipped and say why.
+test-slurm: install ## run the tests that need Slurm: root on Debian or Ubuntu
+	sh tests/slurm/cluster.sh install || true
+	$(IN_ENV) python -m pytest tests/slurm
 
 lock: install ## resolve pyproject.toml into requirements.lock and environment.yml
 	@command -v uv >/dev/null || test -x .venv/bin/uv || .venv/bin/python -m pip install uv

@@ -8,6 +8,10 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+# Only with `--sdm apptainer`; docs/containers.md says how it is built.
+container: "containers/dp-image-synthesis.sif"
+
+
 # Parts of a population that are generated side by side: `snakemake --set-scatter shards=8`.
 scattergather:
     shards=1,
@@ -24,13 +28,19 @@ include: "rules/privacy.smk"
 include: "rules/evaluation.smk"
 include: "rules/report.smk"
 include: "rules/audits.smk"
+include: "rules/plan.smk"
 
 
 report: "rules/report/workflow.rst"
 
 
+# Where Snakemake runs, not in jobs of a cluster: there is often no internet on compute nodes.
 localrules:
     all,
+    fetch_sensitive,
+    fetch_public,
+    fetch_encoder,
+    fetch_generator,
 
 
 rule all:
@@ -45,7 +55,20 @@ try:
 except BoundaryViolation as violation:
     sys.exit(f"Privacy boundary: {violation}")
 
+try:
+    check_image(workflow)
+except ImageProblem as problem:
+    sys.exit(str(problem))
+
 
 onstart:
-    secure_zone()
-    declare_caps(PLAN)
+    # Here, because jobs of a cluster read this file too, and need no screen.
+    from workflow_scripts.monitor import watch
+
+    try:
+        with room_for("results"):
+            secure_zone()
+            declare_caps(PLAN)
+    except Problem as problem:
+        sys.exit(str(problem))
+    watch(workflow, PLAN)

@@ -7,7 +7,11 @@ import sys
 sys.path.insert(0, workflow.basedir)
 
 from workflow_scripts.configuration import ConfigurationProblem
+from workflow_scripts.containers import ImageProblem, check_image
+from workflow_scripts.files import FullDisk, room_for
+from workflow_scripts.locks import clear_stale_lock
 from workflow_scripts.privacy.zones import BoundaryViolation, check_rules, secure_zone, within
+from workflow_scripts.problems import Problem
 from workflow_scripts.settings import (
     diagnostics_files,
     iteration_files,
@@ -20,7 +24,14 @@ from workflow_scripts.settings import (
     settings_of,
 )
 from workflow_scripts.shards import shard_files
-from workflow_scripts.workflow import clear_stale_lock, declare_caps, make_importable, plan_of
+from workflow_scripts.workflow import (
+    allow_long_chains,
+    asks_for_plan,
+    declare_caps,
+    make_importable,
+    outlive_warnings,
+    plan_of,
+)
 
 make_importable(workflow.basedir)
 try:
@@ -28,7 +39,12 @@ try:
 except ConfigurationProblem as problem:
     # Not a WorkflowError: it would add lines of this file to a message about the user's.
     sys.exit(f"Configuration: {problem}")
-clear_stale_lock(workflow, sys.argv)
+allow_long_chains(PLAN)
+try:
+    clear_stale_lock(workflow, sys.argv)
+except FullDisk as full:
+    sys.exit(str(full))
+outlive_warnings(workflow)
 
 EXPERIMENT = PLAN.experiment.experiment
 SHARDS = gather.shards("{scatteritem}")

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from workflow_scripts.device import choose_device
 from workflow_scripts.randomness import rng_of
+from workflow_scripts.resuming import Checkpoint, train_in_steps
 
 BATCH = 500
 # Augmentation: uniform rotations up to ±15°, scales between 1/1.2 and 1.2 (uniform in their
@@ -74,6 +75,35 @@ def augmented(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
+class Order:
+    """The rows of one batch after another, all of them in each epoch, in a new order.
+
+    Parameters
+    ----------
+    n, batch_size, seed : int
+        The last batch of an epoch may be smaller.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int):
+        self.n, self.batch_size = n, batch_size
+        self.rng = torch.Generator().manual_seed(seed)
+        self.left = torch.empty(0, dtype=torch.int64)
+
+    def next(self) -> torch.Tensor:
+        """int64 [up to `batch_size`]"""
+        if not len(self.left):
+            self.left = torch.randperm(self.n, generator=self.rng)
+        rows, self.left = self.left[: self.batch_size], self.left[self.batch_size :]
+        return rows
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"rng": self.rng.get_state(), "left": self.left}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.rng.set_state(state["rng"])
+        self.left = state["left"]
+
+
 def train_classifier(
     images: np.ndarray,
     labels: np.ndarray,
@@ -86,6 +116,7 @@ def train_classifier(
     learning_rate: float,
     seed: int,
     augment: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> SmallCnn:
     """Fit a `SmallCnn` by AdamW with a cosine schedule; equal arguments give equal weights.
 
@@ -97,30 +128,40 @@ def train_classifier(
     labels : int64 [N]
     augment : bool
         Show every image turned, scaled and shifted, anew in each epoch.
+    checkpoint : Checkpoint, optional
+        What an interrupted training goes on from; for data that are not private.
     """
     device = choose_device()
     torch.manual_seed(seed)
     network = SmallCnn(images.shape[-1], width, dimension, classes).to(device)
     y = torch.from_numpy(np.array(labels)).to(device)
-    batches = -(-len(labels) // batch_size)
+    steps = epochs * -(-len(labels) // batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
-    order = torch.Generator().manual_seed(seed)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    order = Order(len(labels), batch_size, seed)
     changes = rng_of("augmentation", seed)
     network.train()
-    for epoch in range(epochs):
-        total = 0.0
-        for rows in torch.randperm(len(labels), generator=order).split(batch_size):
-            x = as_tensor(images[rows.numpy()], device)
-            if augment:
-                x = augmented(x, changes)
-            loss = F.cross_entropy(network(x), y[rows.to(device)])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.item() * len(rows)
-        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(labels):.4f}", flush=True)
+
+    def step() -> torch.Tensor:
+        rows = order.next()
+        x = as_tensor(images[rows.numpy()], device)
+        if augment:
+            x = augmented(x, changes)
+        loss = F.cross_entropy(network(x), y[rows.to(device)])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        return loss.detach()
+
+    parts = {
+        "network": network,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "order": order,
+        "changes": changes,
+    }
+    train_in_steps(step, steps, batch_size, parts, checkpoint)
     return network.eval()
 
 

@@ -5,11 +5,13 @@ a reader never sees half a file, whatever kills the writer. Arrays are stored as
 pickle, no code run on load, slices read without loading the rest.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,9 +32,47 @@ class FileProblem(Problem):
     """A file that is missing, damaged or not what its reader expects; the message names it."""
 
 
+class FullDisk(FileProblem):
+    """A file that there is no space for; nothing of it is left."""
+
+
+@contextmanager
+def room_for(path: str | Path) -> Iterator[None]:
+    """Turn the error of a full disk, whichever library noticed it, into a `FullDisk`.
+
+    Parameters
+    ----------
+    path : path
+        What is written, for the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) not in FULL and not re.search(NO_SPACE, str(error)):
+            raise
+        raise FullDisk(
+            f"{path}: no space left on its disk, or of its quota; nothing of it stays. Make "
+            "room and start Snakemake again: it goes on from here"
+        ) from error
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of libraries in other languages, which do not raise OSError.
+NO_SPACE = "No space left on device|Disk quota exceeded"
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it there in one step."""
-    path = Path(path)
+    """Let `write` fill a temporary file beside `path`, then move it there in one step.
+
+    Raises
+    ------
+    FullDisk
+    """
+    with room_for(path):
+        _write_atomically(Path(path), write)
+
+
+def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)

@@ -6,15 +6,23 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from workflow_scripts.files import PART, held, remove_leftovers
+from workflow_scripts.files import PART, held, remove_leftovers, room_for
 
 
 def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary folder beside `folder`, then move it there in one step.
 
     An earlier folder of that name is replaced.
+
+    Raises
+    ------
+    FullDisk
     """
-    folder = Path(folder)
+    with room_for(folder):
+        _write_folder(Path(folder), write)
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=PART))

@@ -4,6 +4,7 @@
 nothing else. `stage` in it is what `settings.json` says in the directory that the step writes to.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ def settings_of(plan: Plan, step: str) -> Callable[[Any], dict]:
     def settings(wildcards) -> dict:
         return canonical(function(plan, wildcards))
 
+    # As in `privacy.zones.within`.
+    settings.__signature__ = inspect.signature(settings)
     return settings
 
 

@@ -29,6 +29,9 @@ def shard_files(folder: str | Path, items: Sequence[str]) -> list[str]:
 
 
 def _numbers(folder: str | Path) -> set[int]:
+    # Asked for every job of a plan, mostly of folders that are not there yet.
+    if not os.path.isdir(folder):
+        return set()
     names = (path.stem.partition("-of-") for path in Path(folder).glob("1-of-*.safetensors"))
     return {int(number) for _, _, number in names if number.isdigit()}
 

@@ -1,14 +1,13 @@
-"""What the Snakefile does before its rules: configuration, and locks of runs that were killed."""
+"""What the Snakefile does before its rules: the configuration, and what jobs inherit."""
 
-import fcntl
 import os
 import re
-import shutil
+import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
+
+from snakemake.cli import get_argument_parser
 
 from workflow_scripts.configuration import (
     ConfigurationProblem,
@@ -20,7 +19,8 @@ from workflow_scripts.plan.preview import preview
 from workflow_scripts.privacy.register import Register
 
 DEFAULT = "config/config.yaml"
-LOCK_ATTEMPTS, LOCK_PAUSE = 40, 0.25
+# Two, and some to spare.
+CALLS_A_JOB = 4
 
 
 def plan_of(workflow, config: Mapping, arguments: Sequence[str]) -> Plan:
@@ -41,12 +41,24 @@ def plan_of(workflow, config: Mapping, arguments: Sequence[str]) -> Plan:
     source = ", ".join(given) or str(_relative(root / DEFAULT))
     plan = Plan(load_configuration(_relative(root / "config"), experiment, source))
     absent = plan.absent()
-    if _is_dry_run(arguments):
-        if workflow.is_main_process and "--quiet" not in arguments:
+    if is_dry_run(arguments):
+        quiet = "--quiet" in arguments or asks_for_plan(arguments)
+        if workflow.is_main_process and not quiet:
             print(preview(plan), *absent, sep="\n", file=sys.stderr)
     elif absent:
         raise ConfigurationProblem("\n".join(absent))
     return plan
+
+
+def allow_long_chains(plan: Plan) -> None:
+    """Let Snakemake's recursion reach the end of the longest chain of jobs.
+
+    It descends from a file to what that is made from, in two calls for each job, and Python stops
+    it after 1,000 calls: named by itself, the last population of 160 iterations would be too far
+    away.
+    """
+    needed = sys.getrecursionlimit() + CALLS_A_JOB * plan.longest_chain
+    sys.setrecursionlimit(needed)
 
 
 def declare_caps(plan: Plan) -> None:
@@ -63,6 +75,18 @@ def make_importable(root: str) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
 
 
+def outlive_warnings(workflow) -> None:
+    """Let a Snakemake that runs a job of another one ignore SIGUSR1.
+
+    A scheduler sends it to all processes of a job, some time before it ends the job. The step among
+    them keeps its state and ends (`workflow_scripts.interruption`); Snakemake would die at once and
+    take the step with it. Where a step does not ask for the signal, it ignores it as well, and has
+    the time that is left.
+    """
+    if not workflow.is_main_process:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 def _relative(path: Path) -> Path:
     """Relative to the working directory where it lies below it: shorter messages."""
     path = Path(path).absolute()
@@ -70,34 +94,16 @@ def _relative(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def clear_stale_lock(workflow, arguments: Sequence[str], folder: str = ".snakemake") -> None:
-    """Remove the lock of a Snakemake that was killed, and hold a better one.
-
-    Snakemake's lock is a set of files that outlive a `kill -9`. A kernel lock does not: if this
-    process gets it, no living Snakemake holds it, and lock files that are there are stale. If
-    another process holds it, nothing is touched, and Snakemake itself says that the directory is
-    in use. The lock is held until this process ends. Jobs that outlive their Snakemake do no harm:
-    every write is whole, and releases are journalled.
-    """
-    if not workflow.is_main_process or _is_dry_run(arguments):
-        return
-    Path(folder).mkdir(exist_ok=True)
-    lock_files = Path(folder, "locks")
-    descriptor = os.open(Path(folder, "alive.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    for _ in range(LOCK_ATTEMPTS):
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock_files, ignore_errors=True)
-            lock_files.mkdir()
-            return
-        if lock_files.is_dir() and any(lock_files.iterdir()):
-            return
-        # Held, but without lock files: a process that is about to end, or about to begin.
-        time.sleep(LOCK_PAUSE)
-
-
-def _is_dry_run(arguments: Sequence[str]) -> bool:
-    return any(
+def is_dry_run(arguments: Sequence[str]) -> bool:
+    """Whether Snakemake was asked to run nothing."""
+    return asks_for_plan(arguments) or any(
         argument in ("--dry-run", "--dryrun") or re.fullmatch("-[a-zA-Z]*n[a-zA-Z]*", argument)
         for argument in arguments
     )
+
+
+def asks_for_plan(arguments: Sequence[str]) -> bool:
+    """Whether `plan` is among the targets, which `rules/plan.smk` answers."""
+    if "plan" not in arguments:
+        return False
+    return "plan" in get_argument_parser().parse_known_args(list(arguments[1:]))[0].targets

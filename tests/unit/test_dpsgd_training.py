@@ -9,6 +9,7 @@ from workflow_scripts.dpsgd.mechanism import DpSgd
 from workflow_scripts.dpsgd.training import Training, changed_copies
 from workflow_scripts.edm.denoiser import new_denoiser
 from workflow_scripts.files import FileProblem
+from workflow_scripts.interruption import Interrupted, Interruption
 from workflow_scripts.privacy.journal import JournalMismatch
 from workflow_scripts.privacy.noise import NoiseKey
 
@@ -91,6 +92,34 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(step, data, unint
     result = training().run(*data, KEY, Checkpoints(tmp_path))
     assert result.steps == STEPS, "each step is charged once, however often it was begun"
     assert same(result, uninterrupted)
+
+
+class Asked(Interruption):
+    """Says no a number of times, and then that it is to end."""
+
+    def __init__(self, times: int):
+        self.times = times
+
+    @property
+    def requested(self) -> str | None:
+        self.times -= 1
+        return "SIGTERM" if self.times < 0 else None
+
+
+# A step asks some five times, once for each physical batch, and once more when it is whole.
+@pytest.mark.parametrize("times", [0, 1, 8, 15, 22])
+def test_a_step_that_is_broken_off_is_executed_anew(times, data, uninterrupted, tmp_path):
+    begun = training()
+    with pytest.raises(Interrupted) as caught:
+        begun.run(*data, KEY, Checkpoints(tmp_path), Asked(times))
+    assert f"SIGTERM after step {begun.steps} of {STEPS}" in str(caught.value)
+    kept = Checkpoints(tmp_path).load()
+    assert (kept.steps if kept else 0) == begun.steps < STEPS
+    # Twice interrupted at the same place: once more from there.
+    with pytest.raises(Interrupted):
+        training().run(*data, KEY, Checkpoints(tmp_path), Asked(0))
+    result = training().run(*data, KEY, Checkpoints(tmp_path))
+    assert result.steps == STEPS and same(result, uninterrupted)
 
 
 def test_another_key_gives_other_weights(data, uninterrupted, tmp_path):

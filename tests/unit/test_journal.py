@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from workflow_scripts.files import FileProblem
+from workflow_scripts.interruption import Interrupted
 from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
 from workflow_scripts.privacy.journal import Entry, JournalMismatch
 from workflow_scripts.privacy.noise import noise_of
@@ -129,6 +130,21 @@ def test_a_run_does_not_go_on_with_other_noise_than_it_began_with(tmp_path):
     with pytest.raises(JournalMismatch, match=r"began with .*2\.0.* now say .*2\.5"):
         entry.release_once(wider, INPUTS, mechanism, after=second)
     assert mechanism.draws == 2 and not entry.path.exists()
+
+
+def test_what_was_interrupted_goes_on_and_keeps_its_place_under_a_cap(tmp_path):
+    def interrupted():
+        raise Interrupted("SIGTERM", "step 1 of 2")
+
+    def failed():
+        raise OSError("no space")
+
+    register = Register(tmp_path / "register.jsonl")
+    with pytest.raises(Interrupted):
+        release_once(tmp_path / "one.safetensors", "one", INPUTS, interrupted)
+    with pytest.raises(OSError, match="no space"):
+        release_once(tmp_path / "two.safetensors", "two", INPUTS, failed)
+    assert [charge.identity for charge in register.charges] == ["one"]
 
 
 def test_a_mechanism_that_executes_something_else_than_was_reserved_releases_nothing(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -53,7 +54,9 @@ def test_a_second_snakemake_says_that_the_first_is_at_work(project):
             time.sleep(0.02)
         second = project.snakemake("--cores", "1")
         assert second.status != 0
-        assert "lock" in second.text.lower() and "Traceback" not in second.text
+        assert "Another Snakemake makes the same files" in second.text
+        assert f"process {first.pid} on {socket.gethostname()}" in second.text
+        assert "snakemake --unlock" in second.text and "Traceback" not in second.text
         assert project.snakemake("-n").status == 0, "looking is allowed"
         assert first.poll() is None
     finally:

@@ -19,6 +19,7 @@ from workflow_scripts.edm.denoiser import Denoiser, new_denoiser, with_classes
 from workflow_scripts.edm.storage import open_denoiser
 from workflow_scripts.files import digest, read_json
 from workflow_scripts.generators.pipelines.loading import CLASSES
+from workflow_scripts.interruption import interruptible
 from workflow_scripts.privacy.events import Event
 from workflow_scripts.privacy.journal import Entry, Release
 from workflow_scripts.problems import Problem
@@ -95,7 +96,9 @@ def finetune(
         training = Training(
             denoiser, names, mechanism, {**settings["training"], **settings["operation"]}
         )
-        result = training.run(data["images"], data["labels"], key, checkpoints)
+        with interruptible() as interruption:
+            images, labels = data["images"], data["labels"]
+            result = training.run(images, labels, key, checkpoints, interruption)
         weights = np.concatenate([result.weights[name].ravel() for name in trained])
         return weights, mechanism.event(result.steps), {}
 

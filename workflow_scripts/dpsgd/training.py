@@ -19,7 +19,9 @@ from workflow_scripts.dpsgd.mechanism import DpSgd
 from workflow_scripts.dpsgd.per_sample import PerSampleGradients
 from workflow_scripts.edm.denoiser import LEVELS_MEAN, LEVELS_STD, Denoiser, denoising_losses
 from workflow_scripts.generators.pipelines.batches import Batches
+from workflow_scripts.interruption import Interruption
 from workflow_scripts.privacy.noise import NoiseKey
+from workflow_scripts.progress import Progress
 
 # Of the records whose gradients are held at a time: numbers on a CPU, a share of a GPU's free
 # memory, and views, of which more are not faster.
@@ -79,6 +81,7 @@ class Training:
         # What is halved when the memory does not hold it is the physical batch alone.
         self.batches = Batches(self._records_held() if size == "auto" else size)
         self.steps = self.non_finite = 0
+        self.interruption = Interruption()
 
     def _records_held(self) -> int:
         size = sum(parameter.numel() for parameter in self.parameters.values())
@@ -89,7 +92,12 @@ class Training:
         return max(1, min(numbers // size, views // self.views))
 
     def run(
-        self, images: np.ndarray, labels: np.ndarray, key: NoiseKey, checkpoints: Checkpoints
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        key: NoiseKey,
+        checkpoints: Checkpoints,
+        interruption: Interruption | None = None,
     ) -> Trained:
         """Execute all steps, from the last checkpoint on if there is one.
 
@@ -99,23 +107,42 @@ class Training:
             SENSITIVE.
         key : NoiseKey
             The same for a training that goes on as when it began.
+        interruption : Interruption, optional
+            Asked after every physical batch. A step that is broken off is executed anew, with the
+            same batch and the same noise, by the training that goes on.
+
+        Raises
+        ------
+        Interrupted
+            If that was requested; the checkpoint has been written.
         """
+        self.interruption = interruption or self.interruption
         if (begun := checkpoints.load()) is not None:
             self._restore(begun)
             print(f"goes on after step {self.steps}", flush=True)
         total, every = self.mechanism.steps, self.settings["checkpoint_every"]
+        # Expected images: how many a batch really has is private.
+        expected = self.mechanism.sampling_probability * len(labels)
+        progress = Progress(total, "steps", self.steps, expected)
         while self.steps < total:
-            self._step(images, labels, key)
-            if self.steps % every == 0 and self.steps < total:
+            whole = self._step(images, labels, key)
+            if whole:
+                progress.add(1)
+            if self.steps == total:
+                break
+            stops = not whole or self.interruption.requested
+            if self.steps and (stops or self.steps % every == 0):
                 checkpoints.save(self._checkpoint())
-            if self.steps % max(1, total // 20) == 0:
-                print(f"step {self.steps}/{total}", flush=True)
+            if stops:
+                kept = "checkpoint written" if self.steps else "nothing to keep yet"
+                raise self.interruption.after(f"step {self.steps} of {total}: {kept}")
         # The log lies in the sensitive zone: how many there were is private.
         print(f"{self.non_finite} gradients were not finite and left out", flush=True)
         return Trained({n: a.cpu().numpy() for n, a in self.average.items()}, self.steps)
 
-    def _step(self, images: np.ndarray, labels: np.ndarray, key: NoiseKey) -> None:
-        step = self.steps
+    def _step(self, images: np.ndarray, labels: np.ndarray, key: NoiseKey) -> bool:
+        """Execute one step; False if it was broken off, and then nothing has changed."""
+        step, handled, non_finite = self.steps, 0, 0
         rows = self.mechanism.sample(key, step, len(labels))
         x, y = images[rows], labels[rows]
         # Drawn for all records: whether one takes part changes nothing for the others.
@@ -129,12 +156,17 @@ class Training:
         for clipped, bad in self.batches.parts(compute, len(rows)):
             for name, total in clipped.items():
                 sums[name] += total
-            self.non_finite += int(bad.sum())
+            handled += len(bad)
+            non_finite += int(bad.sum())
+            if self.interruption.requested and handled < len(rows):
+                return False
         for name, gradient in self.mechanism.release(sums, key, step).items():
             self.parameters[name].grad = gradient
         self.optimiser.step()
         self.steps += 1
+        self.non_finite += non_finite
         self._average()
+        return True
 
     def _average(self) -> None:
         decay = min(self.settings["ema"], (1 + self.steps) / (10 + self.steps))

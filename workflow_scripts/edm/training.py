@@ -10,6 +10,7 @@ from workflow_scripts.cnn import as_tensor
 from workflow_scripts.device import choose_device
 from workflow_scripts.edm.denoiser import Denoiser, denoising_losses, draw_levels, new_denoiser
 from workflow_scripts.randomness import rng_of
+from workflow_scripts.resuming import Checkpoint, train_in_steps
 
 
 def train_denoiser(
@@ -20,6 +21,7 @@ def train_denoiser(
     training: Mapping,
     seed: int,
     start: Denoiser | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Denoiser:
     """Train a denoiser by Adam and return it with averaged weights.
 
@@ -41,6 +43,8 @@ def train_denoiser(
         half of the time).
     start : Denoiser, optional
         To be trained further, in place; without it, a new one.
+    checkpoint : Checkpoint, optional
+        What an interrupted training goes on from.
     """
     device = choose_device()
     if start is None:
@@ -51,8 +55,8 @@ def train_denoiser(
     rng, torch_rng = rng_of("edm training", seed), torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=training["learning_rate"])
     average = EMAModel(denoiser.parameters(), decay=training["ema"])
-    steps = training["training_steps"]
-    for step in range(steps):
+
+    def step() -> torch.Tensor:
         rows = rng.integers(len(labels), size=training["batch_size"])
         known = labels[rows]
         if denoiser.null is not None:
@@ -71,7 +75,15 @@ def train_denoiser(
         loss.backward()
         optimiser.step()
         average.step(denoiser.parameters())
-        if (step + 1) % 100 == 0:
-            print(f"step {step + 1}/{steps}: loss {loss.item():.4f}", flush=True)
+        return loss.detach()
+
+    parts = {
+        "denoiser": denoiser,
+        "optimiser": optimiser,
+        "average": average,
+        "rng": rng,
+        "torch rng": torch_rng,
+    }
+    train_in_steps(step, training["training_steps"], training["batch_size"], parts, checkpoint)
     average.copy_to(denoiser.parameters())
     return denoiser.eval()

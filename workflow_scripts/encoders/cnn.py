@@ -8,6 +8,7 @@ import torch
 
 from workflow_scripts.cnn import SmallCnn, apply, train_classifier
 from workflow_scripts.files import read_arrays, read_metadata, write_arrays
+from workflow_scripts.resuming import Checkpoint
 
 
 def open_cnn(weights: str | Path) -> SmallCnn:
@@ -30,7 +31,12 @@ class CnnEncoder:
 
 
 def train_encoder(
-    path: str, images: np.ndarray, labels: np.ndarray, classes: int, settings: Mapping
+    path: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    settings: Mapping,
+    checkpoint: Checkpoint | None = None,
 ) -> float:
     """Train on a public data set, write the weights and return the training accuracy.
 
@@ -42,9 +48,12 @@ def train_encoder(
     classes : int
     settings : mapping
         The catalogue entry of kind `cnn`.
+    checkpoint : Checkpoint, optional
+        What an interrupted training goes on from.
     """
     training = ("width", "dimension", "epochs", "batch_size", "learning_rate", "seed", "augment")
-    network = train_classifier(images, labels, classes, **{k: settings[k] for k in training})
+    chosen = {name: settings[name] for name in training}
+    network = train_classifier(images, labels, classes, **chosen, checkpoint=checkpoint)
     architecture = {
         "channels": images.shape[-1],
         "width": settings["width"],

@@ -17,6 +17,7 @@ from workflow_scripts.device import choose_device
 from workflow_scripts.files import write_json
 from workflow_scripts.folders import write_folder
 from workflow_scripts.generators.pipelines.loading import CLASSES
+from workflow_scripts.resuming import Checkpoint, train_in_steps
 
 EMA_DECAY = 0.995
 
@@ -27,6 +28,7 @@ def train_diffusion(
     labels: np.ndarray,
     classes: Sequence[str],
     settings: Mapping,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train a small class-conditional model on public images and save it as a pipeline.
 
@@ -41,6 +43,8 @@ def train_diffusion(
     classes : sequence of str
     settings : mapping
         The catalogue entry of kind `diffusion`.
+    checkpoint : Checkpoint, optional
+        What an interrupted training goes on from.
     """
     device = choose_device()
     torch.manual_seed(settings["seed"])
@@ -66,7 +70,8 @@ def train_diffusion(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     average = EMAModel(unet.parameters(), decay=EMA_DECAY)
     unet.train()
-    for step in range(steps):
+
+    def step() -> torch.Tensor:
         rows = torch.randint(len(y), (settings["batch_size"],), generator=rng)
         times = torch.randint(settings["timesteps"], (len(rows),), generator=rng).to(device)
         x = as_tensor(images[rows.numpy()], device)
@@ -78,8 +83,16 @@ def train_diffusion(
         optimiser.step()
         schedule.step()
         average.step(unet.parameters())
-        if (step + 1) % 100 == 0:
-            print(f"step {step + 1}/{steps}: loss {loss.item():.4f}", flush=True)
+        return loss.detach()
+
+    parts = {
+        "unet": unet,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "average": average,
+        "rng": rng,
+    }
+    train_in_steps(step, steps, settings["batch_size"], parts, checkpoint)
     average.copy_to(unet.parameters())
     pipeline = DDIMPipeline(unet.cpu().eval(), scheduler)
 

@@ -129,6 +129,12 @@ class Plan:
                 f"{self._source}: no run of this experiment is results/runs/{identity}"
             ) from None
 
+    @property
+    def longest_chain(self) -> int:
+        """How many jobs wait for one another at most: `vote`, `select` and `vary` T times, and
+        fewer than 20 before and after."""
+        return 20 + 3 * max((run.iterations for run in self.runs), default=0)
+
     def delta(self, run: Run) -> float:
         """δ of a run: the experiment's, or 1 / (N ln N) with N the declared, public train_size."""
         n = self.catalogue.sensitive(run.dataset.name).train_size

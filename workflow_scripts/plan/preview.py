@@ -1,6 +1,8 @@
 """What a dry run says of every method and ε before anything is spent: σ, H/σ, generator calls."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 from workflow_scripts.configuration.methods import DpSgdMethod, PEMethod, RandomMethod
 from workflow_scripts.evolution.selection import threshold_in_votes
@@ -23,6 +25,17 @@ def generator_calls(method: PEMethod) -> int:
     return drawn + varied + ahead
 
 
+@cache
+def noise_of_text(budget: str) -> float | None:
+    """σ of a run's budget (`Plan.budget`, in JSON), found once for all that are equal.
+
+    None if there is none, because other releases alone cost too much.
+    """
+    fields = json.loads(budget)
+    others = [event_of(other) for other in fields.pop("others")]
+    return least_noise(**fields, others=others)
+
+
 def preview(plan: Plan) -> str:
     """A table of all (data set, method, ε), with the noise multiplier.
 
@@ -31,47 +44,58 @@ def preview(plan: Plan) -> str:
     """
     seeds = len(plan.experiment.seeds)
     first = [run for run in plan.runs if run.seed == plan.experiment.seeds[0] and not run.is_real]
-    rows = [COLUMNS, *(_row(plan, run) for run in first)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = [
+    budgets = {_text(plan, run) for run in first if run.iterations}
+    noise = {budget: noise_of_text(budget) for budget in budgets}
+    head = f"{plan.experiment.experiment}: {len(plan.runs)} runs, {seeds} of each line"
+    return "\n".join([head, table_of([COLUMNS, *rows_of(plan, first, noise)]), ""])
+
+
+def table_of(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
-    ]
-    head = f"{plan.experiment.experiment}: {len(plan.runs)} runs, {seeds} of each line"
-    return "\n".join([head, *lines, ""])
+    )
 
 
-def _row(plan: Plan, run: Run) -> Iterable[str]:
+def rows_of(
+    plan: Plan, runs: Iterable[Run], noise: Mapping[str, float | None]
+) -> Iterable[Sequence[str]]:
+    """A row of `COLUMNS` for each run.
+
+    Parameters
+    ----------
+    plan : Plan
+    runs : iterable of Run
+    noise : mapping
+        The run's budget, in JSON → σ, None if none is enough. A run that is not there is left to
+        `calibrate`.
+    """
+    return [_row(plan, run, noise) for run in runs]
+
+
+def _text(plan: Plan, run: Run) -> str:
+    return json.dumps(plan.budget(run), sort_keys=True)
+
+
+def _row(plan: Plan, run: Run, noise: Mapping[str, float | None]) -> Sequence[str]:
     method = run.settings
+    names = (run.dataset.name, run.method.name)
     if isinstance(method, RandomMethod):
         samples = str(method.samples)
-        return (run.dataset.name, run.method.name, "0", "–", "0", "–", "–", samples, samples)
-    delta = plan.delta(run)
-    if isinstance(method, DpSgdMethod):
-        cost = (run.epsilon, f"{delta:.3g}", str(method.steps), "calibrated", "–")
-        return (
-            run.dataset.name,
-            run.method.name,
-            *cost,
-            str(method.samples),
-            f"{method.samples:,}",
-        )
-    budget = plan.budget(run)
-    others = [event_of(other) for other in budget.pop("others")]
-    sigma = least_noise(**budget, others=others)
-    if sigma is None:
-        noise = ("none is enough", "–")
+        return (*names, "0", "–", "0", "–", "–", samples, samples)
+    trained = isinstance(method, DpSgdMethod)
+    budget, sigma, threshold = _text(plan, run), "calibrated", "–"
+    if budget in noise:
+        found = noise[budget]
+        sigma = "none is enough" if found is None else f"{found:.7g}"
+        if found is not None and not trained:
+            threshold = f"{threshold_in_votes(canonical(method.threshold), found) / found:.2f}"
+    cost = (run.epsilon, f"{plan.delta(run):.3g}")
+    if trained:
+        steps, samples, images = method.steps, method.samples, method.samples
     else:
-        threshold = threshold_in_votes(canonical(method.threshold), sigma)
-        noise = (f"{sigma:.7g}", f"{threshold / sigma:.2f}")
-    samples = method.selected(run.iterations) * method.copies(run.iterations)
-    return (
-        run.dataset.name,
-        run.method.name,
-        run.epsilon,
-        f"{delta:.3g}",
-        str(run.iterations),
-        *noise,
-        str(samples),
-        f"{generator_calls(method):,}",
-    )
+        steps, images = run.iterations, generator_calls(method)
+        samples = method.selected(run.iterations) * method.copies(run.iterations)
+    return (*names, *cost, str(steps), sigma, threshold, str(samples), f"{images:,}")

@@ -1,6 +1,7 @@
 """Runs, the cells of the grid, and what the runs of a method are made of."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from workflow_scripts.configuration.methods import (
     DpSgdMethod,
@@ -33,7 +34,7 @@ class Run:
     epsilon: str
     seed: int
 
-    @property
+    @cached_property
     def iterations(self) -> int:
         return self.settings.rounds if isinstance(self.settings, PEMethod) else 0
 
@@ -51,7 +52,7 @@ class Run:
         """Whether the run releases noisy counts of the classes."""
         return getattr(self.settings, "class_count_noise", None) is not None
 
-    @property
+    @cached_property
     def identity(self) -> str:
         return f"{self.dataset.label}/{self.method.label}/eps{self.epsilon}/seed{self.seed}"
 

@@ -14,7 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.files import FileProblem, digest, read_arrays, read_metadata, write_arrays
+from workflow_scripts.files import (
+    FileProblem,
+    digest,
+    read_arrays,
+    read_metadata,
+    room_for,
+    write_arrays,
+)
+from workflow_scripts.interruption import Interrupted
 from workflow_scripts.privacy.events import Event, event_of
 from workflow_scripts.privacy.noise import NoiseSource
 from workflow_scripts.privacy.register import Register
@@ -119,8 +127,10 @@ class Entry:
         inputs = {**inputs, "noise_source": self.noise_source}
         register = Register(self.register)
         charged = (self.identity, event, self.noise_source)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.parent / ".lock", "w") as lock:
+        with room_for(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path.parent / ".lock", "w")  # noqa: SIM115
+        with lock:
             # Two jobs of two Snakemakes on one release: the second waits, then replays.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.path.exists():
@@ -143,6 +153,8 @@ class Entry:
                     "release_id": release_id,
                 }
                 write_arrays(self.path, {"values": values, **about}, metadata)
+            except Interrupted:
+                raise  # it will go on: what it costs stays reserved
             except BaseException:
                 if not self.path.exists():
                     register.withdraw(*charged)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workflow_scripts.files import FileProblem
+from workflow_scripts.files import FileProblem, room_for
 from workflow_scripts.privacy.accountant import COARSE, TOLERANCE, compose
 from workflow_scripts.privacy.events import Event, event_of
 from workflow_scripts.privacy.noise import NoiseSource
@@ -148,7 +148,8 @@ class Register:
                 raise FileProblem(f"{self.path}, line {number}: damaged ({error})") from error
 
     def _append(self, line: dict) -> None:
-        with open(self.path, "ab+") as file:
+        # What of a line a full disk takes has no end of line, and counts for nothing.
+        with room_for(self.path), open(self.path, "ab+") as file:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(0)
@@ -161,8 +162,10 @@ class Register:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix(".lock"), "w") as lock:
+        with room_for(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path.with_suffix(".lock"), "w")  # noqa: SIM115
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -6,6 +6,7 @@ checked over every rule when the workflow is parsed, before a job runs, and once
 by the one function that opens the sensitive zone.
 """
 
+import inspect
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -72,6 +73,11 @@ def zone_of(path: str) -> str | None:
     because it could become any zone.
     """
     path = str(path)
+    if ".." not in path:
+        # Most are written plainly, and there are many: what follows would find the same.
+        for zone, prefix in ZONES.items():
+            if path.startswith(prefix):
+                return zone
     if ".." in Path(path).parts:
         raise BoundaryViolation(f"{path}: '..' hides where a path leads")
     # `./x`, `a//b` and absolute paths below the working directory are the same files.
@@ -132,6 +138,9 @@ def within(*zones: str) -> Callable:
             return found
 
         located.__name__ = function.__name__
+        # Snakemake looks at it for every job, and to work it out each time would take longer than
+        # the function.
+        located.__signature__ = inspect.signature(located)
         located.zones = zones
         return located
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.evolution.blocks import blocks_of, initialise, rows_of
+from workflow_scripts.evolution.blocks import Block, blocks_of, initialise, rows_of
+from workflow_scripts.evolution.kept_blocks import KeptBlocks
 from workflow_scripts.generators import open_generator
-from workflow_scripts.generators.population import save_population
+from workflow_scripts.interruption import interruptible
 from workflow_scripts.step import Job, run
 
 
@@ -21,11 +22,18 @@ def initialise_shard(job: Job) -> None:
     blocks = blocks_of(len(labels), settings["block_size"], job.wildcards.scatteritem)
     if "stage" in settings:
         job.claim(population.parents[2])
-    members = initialise(
-        generator, labels, settings["fold"], settings["degree"], blocks, settings["identity"]
-    )
     rows = rows_of(blocks, 1 + settings["fold"])
-    save_population(population, members, rows.stop - rows.start)
+
+    def make(block: Block) -> dict[str, np.ndarray]:
+        drawn = initialise(
+            generator, labels, settings["fold"], settings["degree"], [block], settings["identity"]
+        )
+        return next(drawn).arrays
+
+    with interruptible() as interruption:
+        kept = KeptBlocks(population, job.key, interruption)
+        kept.write(blocks, rows.stop - rows.start, make)
+    kept.remove()
 
 
 if __name__ == "__main__":

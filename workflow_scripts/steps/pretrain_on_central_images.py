@@ -6,6 +6,7 @@ from workflow_scripts.edm.storage import save_denoiser
 from workflow_scripts.edm.training import train_denoiser
 from workflow_scripts.files import read_arrays
 from workflow_scripts.randomness import rng_of, seed_of
+from workflow_scripts.resuming import Checkpoint
 from workflow_scripts.semantic.central_images import augmented_copies
 from workflow_scripts.step import Job, run
 
@@ -18,6 +19,7 @@ def pretrain(job: Job) -> None:
         released["images"], released["labels"], settings["copies"], settings["size"], rng
     )
     job.claim(Path(job.output.pipeline).parent)
+    checkpoint = Checkpoint.beside(job.output.pipeline, job.key)
     denoiser = train_denoiser(
         settings["network"],
         images,
@@ -25,8 +27,10 @@ def pretrain(job: Job) -> None:
         settings["classes"],
         settings["training"],
         seed_of("pretraining", *settings["seed"]),
+        checkpoint=checkpoint,
     )
     save_denoiser(job.output.pipeline, denoiser, settings["classes"])
+    checkpoint.remove()
 
 
 if __name__ == "__main__":

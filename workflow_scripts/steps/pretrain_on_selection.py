@@ -6,6 +6,7 @@ from workflow_scripts.edm.storage import save_denoiser
 from workflow_scripts.edm.training import train_denoiser
 from workflow_scripts.files import open_arrays, read_arrays
 from workflow_scripts.randomness import seed_of
+from workflow_scripts.resuming import Checkpoint
 from workflow_scripts.semantic.selection import relabelled_rows
 from workflow_scripts.step import Job, run
 
@@ -16,6 +17,7 @@ def pretrain(job: Job) -> None:
     chosen = read_arrays(job.input.selection)["chosen"]
     rows, labels = relabelled_rows(public["labels"], chosen)
     job.claim(Path(job.output.pipeline).parent)
+    checkpoint = Checkpoint.beside(job.output.pipeline, job.key)
     print(f"{len(rows)} of {len(public['labels'])} public images were chosen")
     denoiser = train_denoiser(
         settings["network"],
@@ -24,8 +26,10 @@ def pretrain(job: Job) -> None:
         settings["classes"],
         settings["training"],
         seed_of("pretraining", *settings["seed"]),
+        checkpoint=checkpoint,
     )
     save_denoiser(job.output.pipeline, denoiser, settings["classes"])
+    checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -7,11 +7,21 @@ population is handed over to it.
 
 from pathlib import Path
 
+import numpy as np
+
 from workflow_scripts.encoders import open_encoder
-from workflow_scripts.evolution.blocks import blocks_of, hand_over, look_ahead, rows_of, vary
-from workflow_scripts.files import write_rows
+from workflow_scripts.evolution.blocks import (
+    Block,
+    blocks_of,
+    hand_over,
+    look_ahead,
+    rows_of,
+    vary,
+)
+from workflow_scripts.evolution.kept_blocks import KeptBlocks
 from workflow_scripts.generators import open_generator
-from workflow_scripts.generators.population import StoredPopulation, save_population
+from workflow_scripts.generators.population import StoredPopulation
+from workflow_scripts.interruption import interruptible
 from workflow_scripts.step import Job, run
 
 
@@ -22,38 +32,55 @@ def vary_shard(job: Job) -> None:
     blocks = blocks_of(settings["selected"], settings["block_size"], job.wildcards.scatteritem)
     copies = settings["fold"] + settings["keep_selected"]
     rows, identity = rows_of(blocks, copies), settings["identity"]
-    parents = StoredPopulation(job.input.parents)
-    members = vary(
-        generator,
-        parents,
-        settings["degree"],
-        settings["fold"],
-        settings["keep_selected"],
-        blocks,
-        identity,
-    )
-    if settings.get("follower"):
-        follower = settings["follower"]
-        generator = open_generator(
+    parents, follower = StoredPopulation(job.input.parents), settings.get("follower")
+    next_generator = generator
+    if follower:
+        next_generator = open_generator(
             follower["generator"], follower["classes"], job.input.next_model, answers
         )
-        members = hand_over(members, generator, settings["follower_image"], blocks, identity)
-    save_population(job.output.population, members, rows.stop - rows.start)
-    if "lookahead" not in settings:
-        return
-    embeddings = look_ahead(
-        generator,
-        open_encoder(settings["encoder"], job.input.get("weights")),
-        StoredPopulation(job.output.population),
-        copies,
-        settings["next_degree"],
-        settings["lookahead"],
-        settings["image"],
-        blocks,
-        identity,
-        offset=rows.start,
-    )
-    write_rows(job.output.lookahead, embeddings, rows.stop - rows.start)
+
+    def make(block: Block) -> dict[str, np.ndarray]:
+        members = vary(
+            generator,
+            parents,
+            settings["degree"],
+            settings["fold"],
+            settings["keep_selected"],
+            [block],
+            identity,
+        )
+        if follower:
+            image = settings["follower_image"]
+            members = hand_over(members, next_generator, image, [block], identity)
+        return next(members).arrays
+
+    def embed(block: Block) -> dict[str, np.ndarray]:
+        embeddings = look_ahead(
+            next_generator,
+            encoder,
+            population,
+            copies,
+            settings["next_degree"],
+            settings["lookahead"],
+            settings["image"],
+            [block],
+            identity,
+            offset=rows.start,
+        )
+        return next(embeddings)
+
+    size = rows.stop - rows.start
+    with interruptible() as interruption:
+        kept = KeptBlocks(job.output.population, job.key, interruption)
+        kept.write(blocks, size, make)
+        if "lookahead" in settings:
+            encoder = open_encoder(settings["encoder"], job.input.get("weights"))
+            population = StoredPopulation(job.output.population)
+            embedded = KeptBlocks(job.output.lookahead, job.key, interruption)
+            embedded.write(blocks, size, embed)
+            # Before the population: what was embedded is of no use without it.
+            embedded.remove()
+    kept.remove()
 
 
 if __name__ == "__main__":
