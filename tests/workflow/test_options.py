@@ -14,6 +14,8 @@ from workflow_scripts.files import read_json
 from workflow_scripts.privacy.closed_form import epsilon_of_mu
 from workflow_scripts.shards import Shards
 
+pytestmark = pytest.mark.slow
+
 VARIATION = {"font": 0.5, "size": 2, "rotation": 5, "stroke": 1, "shift": 1}
 BASE = {
     "family": "pe",
@@ -141,8 +143,6 @@ COUNTING = '''"""The text simulator, with a line in a file for every image that 
 import os
 
 from workflow_scripts.generators.text import TextSimulator
-
-pytestmark = pytest.mark.slow
 
 
 class Counted(TextSimulator):
