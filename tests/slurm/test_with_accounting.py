@@ -1,0 +1,30 @@
+"""The small grid on a cluster with accounting (slurmdbd), the wide rules as job arrays."""
+
+import pandas as pd
+import pytest
+
+from tests.slurm.conftest import grid_project, run_on_slurm, running_slurm, slurm
+from tests.workflow.conftest import DETERMINISTIC
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with running_slurm("accounting"):
+        yield
+
+
+def test_job_arrays_and_shards_give_the_releases_and_reports_of_a_local_run(
+    built_locally, tmp_path
+):
+    project = grid_project(tmp_path / "project")
+    arrays = ("--profile", "slurm/arrays.yaml", "--set-scatter", "shards=2")
+    with run_on_slurm(project, *arrays) as run:
+        run.finish()
+    assert project.contents(*DETERMINISTIC) == built_locally.contents(*DETERMINISTIC)
+    table = pd.read_csv(project.results / "reports/small/table.csv")
+    assert set(table["method"]) == {"random", "sim-pe", "real"}
+    assert project.one("reports/small/report.html").stat().st_size > 10_000
+    # Slurm's memory, not Snakemake's: arrays were arrays, and no job was tried twice.
+    records = slurm("sacct", "-X", "-n", "-P", "-o", "JobID,State").split()
+    assert {record.split("|")[1] for record in records} == {"COMPLETED"}
+    assert sum("_2|" in record for record in records) >= 4

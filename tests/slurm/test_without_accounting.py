@@ -1,0 +1,191 @@
+"""A cluster without accounting: the small grid, GPUs, time limits, requeueing, kills."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.slurm.conftest import (
+    Run,
+    grid_project,
+    jobs_of,
+    run_on_slurm,
+    running_slurm,
+    slurm,
+    with_slurm_profile,
+)
+from tests.workflow.conftest import DETERMINISTIC, Project
+from workflow_scripts.files import read_json
+
+# The first attempt sleeps through its limit; the second finds that the first was there.
+OVERSLEEP = """
+import pathlib
+import time
+
+if not pathlib.Path("slept").exists():
+    pathlib.Path("slept").touch()
+    time.sleep(3600)
+"""
+RELEASED = ("runs/**/release.safetensors", "runs/**/ledger.json", "runs/**/privacy.json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with running_slurm("none"):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def overtime(cluster, tmp_path_factory):
+    """A run whose one job exceeds its limit of a minute: begun first, because Slurm takes long."""
+    project = grid_project(tmp_path_factory.mktemp("overtime") / "project")
+    step = project.folder / "workflow_scripts/steps/prepare_sensitive.py"
+    step.write_text(OVERSLEEP + step.read_text())
+    limit = ("--set-resources", "prepare_sensitive:runtime=attempt")
+    with run_on_slurm(project, "--until", "prepare_sensitive", *limit) as run:
+        yield run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def grid(cluster, tmp_path_factory):
+    """The small grid with the profile as it is, in the background of the other tests."""
+    with run_on_slurm(grid_project(tmp_path_factory.mktemp("grid") / "project")) as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def ready_to_train(tmp_path_factory) -> Project:
+    """Two runs of DP-SGD whose next job is the training."""
+    # Here, after the background runs have begun: it imports networks.
+    from tests.workflow.test_dpsgd import prepared
+
+    project = prepared(tmp_path_factory.mktemp("ready") / "project", methods=["dpdm"], seeds=[0, 1])
+    project.edit_catalogue("methods", dpdm={"epochs": 2})
+    project.build("--until", "prepare_sensitive", "calibrate")
+    return with_slurm_profile(project)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(ready_to_train, tmp_path_factory) -> dict[str, bytes]:
+    """What two trainings release that nobody disturbs."""
+    project = ready_to_train.copy(tmp_path_factory.mktemp("uninterrupted") / "project")
+    project.build("--until", "release")
+    released = project.contents(*RELEASED)
+    assert len(released) == 2 * len(RELEASED)
+    return released
+
+
+def training_of(project: Project, seed: int):
+    """The Slurm job of a seed's training, if it is there, and its last checkpoint."""
+    jobs = [j for j in jobs_of(project, "finetune") if j.comment.endswith(f"_{seed}")]
+    checkpoints = project.find(f"sensitive/journal/**/seed{seed}/finetuned/step*.safetensors")
+    return jobs[-1] if jobs else None, checkpoints[-1] if checkpoints else None
+
+
+def devices_of(number: str) -> set[str]:
+    """The GPUs that the steps of a Slurm job are shown, by the environment of its processes."""
+    shown = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            if b".snakemake/scripts" not in command:
+                continue
+            entries = (process / "environ").read_bytes().decode().split("\0")
+        except OSError:  # it has ended
+            continue
+        values = dict(entry.partition("=")[::2] for entry in entries)
+        if values.get("SLURM_JOB_ID") == number:
+            shown.add(values.get("CUDA_VISIBLE_DEVICES"))
+    return shown
+
+
+def log_of(project: Project, seed: int) -> str:
+    return project.one(f"sensitive/*/logs/finetune/**/seed{seed}.log").read_text()
+
+
+def test_requeued_and_cancelled_trainings_go_on_from_their_checkpoints_on_devices_of_their_own(
+    ready_to_train, uninterrupted, tmp_path
+):
+    project = ready_to_train.copy(tmp_path / "project")
+    with run_on_slurm(project, "--until", "release") as run:
+        devices, numbers = {}, {}
+
+        def both_train() -> bool:
+            for seed in (0, 1):
+                job, checkpoint = training_of(project, seed)
+                if job and job.state == "RUNNING":
+                    numbers[seed] = job.number
+                    devices.setdefault(seed, set()).update(devices_of(job.number))
+                if checkpoint and seed not in interrupted:
+                    interrupted[seed] = checkpoint.name
+                    action = ("scontrol", "requeue") if seed == 0 else ("scancel",)
+                    slurm(*action, job.number)
+            return len(interrupted) == 2
+
+        interrupted = {}
+        run.wait_until(both_train)
+
+        def runs_again() -> bool:
+            shown = slurm("scontrol", "show", "job", numbers[0])
+            if "JobState=PENDING" in shown:
+                # Slurm holds a requeued job back for two minutes.
+                slurm("scontrol", "update", f"JobId={numbers[0]}", "StartTime=now")
+            return "Restarts=1" in shown and any(
+                f"JobState={state}" in shown for state in ("RUNNING", "COMPLETED")
+            )
+
+        run.wait_until(runs_again)
+        run.finish()
+    assert sorted(map(sorted, devices.values())) == [["0"], ["1"]]
+    (requeued,) = (j for j in jobs_of(project, "finetune") if j.comment.endswith("_0"))
+    cancelled, retried = (j for j in jobs_of(project, "finetune") if j.comment.endswith("_1"))
+    assert (requeued.number, requeued.state) == (numbers[0], "COMPLETED")
+    assert (cancelled.state, retried.state) == ("CANCELLED", "COMPLETED")
+    for seed in (0, 1):
+        assert "goes on after step" in log_of(project, seed)
+    assert project.contents(*RELEASED) == uninterrupted
+
+
+def test_a_snakemake_killed_while_its_jobs_run_on_is_started_again_and_releases_the_same(
+    ready_to_train, uninterrupted, tmp_path
+):
+    project = ready_to_train.copy(tmp_path / "project")
+    with run_on_slurm(project, "--until", "release") as run:
+        run.wait_until(lambda: training_of(project, 0)[1])
+        run.kill()
+    left = [job for job in jobs_of(project, "finetune") if job.state == "RUNNING"]
+    assert left, "the jobs of the killed Snakemake run on"
+    with run_on_slurm(project, "--until", "release") as run:
+        run.finish()
+    assert project.contents(*RELEASED) == uninterrupted
+    # Charged once each, although two jobs trained: the second waited and replayed.
+    lines = project.one("accounts/digits/register.jsonl").read_text().splitlines()
+    assert len([line for line in lines if json.loads(line).get("release_id")]) == 2
+    assert all("replayed" in log_of(project, seed) for seed in (0, 1))
+
+
+def test_the_grid_releases_what_a_local_run_releases_and_reports_it(grid: Run, built_locally):
+    grid.finish()
+    project = grid.project
+    assert project.contents(*DETERMINISTIC) == built_locally.contents(*DETERMINISTIC)
+    table = pd.read_csv(project.results / "reports/small/table.csv")
+    assert set(table["method"]) == {"random", "sim-pe", "real"}
+    assert project.one("reports/small/report.html").stat().st_size > 10_000
+    stated = read_json(project.one("runs/*/sim-pe~*/eps10/seed0/privacy.json"))
+    assert 9.9 < stated["epsilon"] <= 10 * (1 + 1e-6)
+    ledgers = [read_json(path) for path in project.find("runs/*/sim-pe~*/**/ledger.json")]
+    assert [ledger["release_id"] for ledger in ledgers] == [
+        release["release_id"] for release in stated["releases"]
+    ]
+    # Jobs of seconds share one: eleven of the report, the votes of an iteration and its selection.
+    assert len(jobs_of(project, "report_")) == 1
+    assert len(jobs_of(project, "turn_")) == 2
+
+
+def test_a_job_over_its_time_limit_is_retried_with_more(overtime: Run):
+    overtime.finish()
+    first, second = jobs_of(overtime.project, "prepare_sensitive")
+    assert (first.state, first.limit) == ("TIMEOUT", "1:00")
+    assert (second.state, second.limit) == ("COMPLETED", "2:00")
+    assert overtime.project.find("sensitive/digits~*/train.safetensors")
