@@ -14,13 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from workflow_scripts.files import FULL, FullDisk, claim_directory, digest, room_for
 from workflow_scripts.interruption import EXIT_STATUS, Interrupted
-from workflow_scripts.privacy.journal import Entry
 from workflow_scripts.privacy.zones import open_sensitive, zone_of
 from workflow_scripts.problems import Problem
+
+if TYPE_CHECKING:
+    from workflow_scripts.privacy.journal import Entry
 
 # Set by a Snakemake that says itself why a job failed (`workflow_scripts.monitor`).
 MONITORED = "DP_IMAGE_SYNTHESIS_MONITORED"
@@ -52,8 +54,12 @@ class Job:
         return open_sensitive(path, self.rule) if zone_of(path) == "sensitive" else Path(path)
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> "Entry":
         """Where a mechanism's release is written down."""
+        # Here, because the accountant behind it takes most of a second to import: mechanisms alone
+        # need it.
+        from workflow_scripts.privacy.journal import Entry
+
         fields = dict(self.settings["entry"])
         return Entry(self.open(fields.pop("journal")), **fields)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from workflow_scripts.evolution.selection import clip_votes
 
@@ -18,7 +18,8 @@ def spurious_mass(candidates: int, noise_multiplier: float, threshold: float) ->
     n·σ·(φ(h) − h(1 − Φ(h))) with h = H/σ, the mean of (σZ − H)₊ over n bins without a vote.
     """
     h = threshold / noise_multiplier
-    return candidates * noise_multiplier * (norm.pdf(h) - h * norm.sf(h))
+    density = math.exp(-(h**2) / 2) / math.sqrt(2 * math.pi)
+    return candidates * noise_multiplier * (density - h * ndtr(-h))
 
 
 def effective_number(weights: np.ndarray) -> float:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from scipy.optimize import brentq
-
 from workflow_scripts.privacy.closed_form import epsilon_of_mu, noise_multiplier_of
 from workflow_scripts.privacy.discrete_gaussian import epsilon_of
 from workflow_scripts.privacy.events import (
@@ -23,6 +21,7 @@ from workflow_scripts.privacy.events import (
     SelectionEvent,
     repeated,
 )
+from workflow_scripts.privacy.roots import root
 from workflow_scripts.problems import Problem
 
 # ε may exceed the budget by this factor − 1: rounding, not a loophole.
@@ -221,7 +220,7 @@ def _root(excess: Callable[[float], float], start: float, step: float) -> float:
     # Steps stay small: too little noise makes a large distribution.
     while excess(low) < 0:
         high, low, step = low, low - step, min(2 * step, 0.5)
-    return brentq(excess, low, high, xtol=1e-7) if low < high else low
+    return root(excess, low, high, xtol=1e-7) if low < high else low
 
 
 def check_budget(composition: Composition, epsilon: float) -> None:

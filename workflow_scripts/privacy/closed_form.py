@@ -11,8 +11,9 @@ Everything is evaluated in log space, so that neither a tiny δ nor a large ε o
 
 import math
 
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
+
+from workflow_scripts.privacy.roots import root
 
 
 def log_delta_of(epsilon: float, mu: float) -> float:
@@ -31,7 +32,7 @@ def epsilon_of_mu(mu: float, delta: float) -> float:
     upper = 1.0
     while log_delta_of(upper, mu) > target:
         upper *= 2
-    return brentq(lambda epsilon: log_delta_of(epsilon, mu) - target, 0.0, upper, xtol=1e-12)
+    return root(lambda epsilon: log_delta_of(epsilon, mu) - target, 0.0, upper, xtol=1e-12)
 
 
 def mu_of(epsilon: float, delta: float) -> float:
@@ -58,7 +59,7 @@ def mu_of(epsilon: float, delta: float) -> float:
         low -= 1
     while excess(high) < 0:
         high += 1
-    return math.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14))
+    return math.exp(root(excess, low, high, xtol=1e-14, rtol=1e-14))
 
 
 def epsilon_of(noise_multiplier: float, iterations: int, delta: float) -> float:

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from workflow_scripts.privacy.events import DiscreteGaussianEvent
 from workflow_scripts.privacy.noise import Noise, probabilities
+from workflow_scripts.privacy.roots import root
 
 # Outcomes that are summed over at most: 160 MB.
 OUTCOMES = 10**7
@@ -93,7 +93,7 @@ def epsilon_of(
 
     if excess(0.0) <= 0:
         return 0.0
-    return brentq(excess, 0.0, losses.max(), xtol=1e-12)
+    return root(excess, 0.0, losses.max(), xtol=1e-12)
 
 
 def _losses(scale: float, times: int) -> tuple[np.ndarray, np.ndarray]:
