@@ -1,9 +1,12 @@
 """The default demo's Sim-PE at its real size: the accuracy that the project promises."""
 
 import pandas as pd
+import pytest
 import yaml
 
 from tests.workflow.conftest import ROOT, new_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_sim_pe_reaches_the_promised_accuracy_on_real_digits(tmp_path, torch_is_forbidden):

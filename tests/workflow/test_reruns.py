@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.workflow.conftest import DETERMINISTIC, SMALL
@@ -136,6 +137,7 @@ def test_other_shards_and_a_lookahead_made_again_leave_the_old_runs_alone(built)
     assert built.planned() == RUN + Counter(look_ahead=1) + REPORT
 
 
+@pytest.mark.slow
 def test_votes_are_replayed_although_their_lookahead_is_rounded_otherwise(built):
     """As on a GPU: a lookahead that is made again is never the same to the last bit."""
     votes = built.one("runs/**/iter1/votes.safetensors")
@@ -149,6 +151,7 @@ def test_votes_are_replayed_although_their_lookahead_is_rounded_otherwise(built)
     assert votes.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_forced_re_run_replays_the_journal_and_draws_nothing(built):
     """With OS entropy, so that a second draw could not go unnoticed."""
     seeded = built.find("runs/**/votes.safetensors")
@@ -178,6 +181,7 @@ def test_noise_from_the_operating_system_differs_from_run_to_run(built, tmp_path
     assert sum(first[path] != second[path] for path in first) == 1
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_shards_or_cores(built_once, project):
     project.build("--set-scatter", "shards=3", cores=1)
     assert len(project.find("runs/digits~*/sim-pe~*/eps10/seed0/final/*.safetensors")) == 3
