@@ -86,7 +86,7 @@ class Project:
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,  # for machines that are busy; a run takes minutes at most
         )
         return Outcome(done.returncode, done.stdout + done.stderr)
 
