@@ -252,7 +252,7 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_release(trained, tmp
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not project.find("sensitive/journal/**/step*.safetensors"):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)

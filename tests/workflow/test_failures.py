@@ -26,7 +26,7 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_bytes(built_once, projec
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not project.find(f"{RUN}/{stop_after}"):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
@@ -48,7 +48,7 @@ def test_a_second_snakemake_says_that_the_first_is_at_work(project):
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not project.find("sensitive/digits~*/train.safetensors"):
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)

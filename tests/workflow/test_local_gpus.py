@@ -70,7 +70,7 @@ def run_jobs(folder: Path, *arguments: str, together: int) -> list[dict]:
         env={**os.environ, "HOME": str(folder), "PYTHONPATH": f"{folder}/modules:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(file.read_text()) for file in sorted(folder.glob("job*.json"))]

@@ -48,7 +48,7 @@ def uninterrupted(begun, tmp_path) -> Iterator[Callable[[], Project]]:
         process = started(project, command, log)
 
     def finished() -> Project:
-        assert process.wait(timeout=500) == 0, (tmp_path / "uninterrupted.log").read_text()
+        assert process.wait(timeout=1800) == 0, (tmp_path / "uninterrupted.log").read_text()
         return project
 
     try:
@@ -102,7 +102,7 @@ def interrupted(project: Project, rule: str, number: int, *arguments: str) -> Ou
     """Snakemake in which all processes get a signal in the middle of a rule's training."""
     command = project.command("--cores", "1", "--until", "release", *arguments)
     process = started(project, command, subprocess.PIPE)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
 
     def wait_until(happens: Callable[[], object]) -> None:
         while not happens():
@@ -117,7 +117,7 @@ def interrupted(project: Project, rule: str, number: int, *arguments: str) -> Ou
         # Some steps further: what goes on is to have something to go on from.
         wait_until(lambda: processor_time(step) > entered + 0.7)
         os.killpg(process.pid, number)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     finally:
         end(process)
     return Outcome(process.returncode, output)
