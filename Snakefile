@@ -55,11 +55,6 @@ try:
 except BoundaryViolation as violation:
     sys.exit(f"Privacy boundary: {violation}")
 
-try:
-    check_image(workflow)
-except ImageProblem as problem:
-    sys.exit(str(problem))
-
 
 onstart:
     # Here, because jobs of a cluster read this file too, and need no screen.

@@ -7,8 +7,8 @@ import sys
 sys.path.insert(0, workflow.basedir)
 
 from workflow_scripts.configuration import ConfigurationProblem
-from workflow_scripts.containers import ImageProblem, check_image
-from workflow_scripts.files import FullDisk, room_for
+from workflow_scripts.containers import check_image
+from workflow_scripts.files import room_for
 from workflow_scripts.locks import clear_stale_lock
 from workflow_scripts.privacy.zones import BoundaryViolation, check_rules, secure_zone, within
 from workflow_scripts.problems import Problem
@@ -41,9 +41,10 @@ except ConfigurationProblem as problem:
     sys.exit(f"Configuration: {problem}")
 allow_long_chains(PLAN)
 try:
+    check_image(workflow)
     clear_stale_lock(workflow, sys.argv)
-except FullDisk as full:
-    sys.exit(str(full))
+except Problem as problem:
+    sys.exit(str(problem))
 outlive_warnings(workflow)
 
 EXPERIMENT = PLAN.experiment.experiment

@@ -26,6 +26,9 @@ from workflow_scripts.problems import Problem
 
 METADATA = "metadata"
 PART = ".part"  # how the names of temporary files and folders end
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of libraries in other languages, which do not raise OSError.
+NO_SPACE = "No space left on device|Disk quota exceeded"
 
 
 class FileProblem(Problem):
@@ -54,11 +57,6 @@ def room_for(path: str | Path) -> Iterator[None]:
             f"{path}: no space left on its disk, or of its quota; nothing of it stays. Make "
             "room and start Snakemake again: it goes on from here"
         ) from error
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of libraries in other languages, which do not raise OSError.
-NO_SPACE = "No space left on device|Disk quota exceeded"
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -109,6 +107,22 @@ def held(temporary: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made for that; wait while another process holds it.
+
+    Raises
+    ------
+    FullDisk
+    """
+    with room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115 — the block below is no matter of room
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(path: Path) -> None:

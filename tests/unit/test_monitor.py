@@ -118,7 +118,7 @@ def test_jobs_side_by_side_shorten_the_rest_but_no_chain(clock):
     ("seconds", "at_least", "words"),
     [
         (20, False, "less than a minute"),
-        (20, True, "more than seconds"),
+        (20, True, "some time"),
         (61, False, "about 1 min"),
         (1300, True, "more than 20 min"),
         (9000, False, "about 2.5 h"),

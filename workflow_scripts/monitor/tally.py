@@ -209,7 +209,7 @@ class Tally:
 def in_words(seconds: float, at_least: bool = False) -> str:
     """A duration as far as it can be trusted: `about 3 h`."""
     if seconds < 60:
-        return "more than seconds" if at_least else "less than a minute"
+        return "some time" if at_least else "less than a minute"
     minutes = seconds / 60
     if minutes < 90:
         text = f"{round(minutes) if minutes < 10 else 5 * round(minutes / 5)} min"

@@ -12,12 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from json import dumps
 from pathlib import Path
 
 from workflow_scripts.files import read_json
 from workflow_scripts.plan import Plan
-from workflow_scripts.plan.preview import COLUMNS, noise_of_text, rows_of, table_of
+from workflow_scripts.plan.preview import COLUMNS, budget_text, noise_of_text, rows_of, table_of
 from workflow_scripts.plan.rates import Rate, published, recorded
 from workflow_scripts.plan.runs import Run
 from workflow_scripts.plan.work import FAMILIES, Work
@@ -122,8 +121,7 @@ def noise_of_runs(runs: Iterable[Run], plan: Plan, processes: int) -> dict[str, 
     """
     found: dict[str, float | None] = {}
     for run in runs:
-        budget = plan.budget(run)
-        text = dumps(budget, sort_keys=True)
+        text = budget_text(plan, run)
         directory = plan.training(run).directory if run.is_trained else run.directory
         path = Path(directory, "budget.json")
         if found.get(text) is None:

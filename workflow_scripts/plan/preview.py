@@ -36,6 +36,11 @@ def noise_of_text(budget: str) -> float | None:
     return least_noise(**fields, others=others)
 
 
+def budget_text(plan: Plan, run: Run) -> str:
+    """A run's budget in JSON, by which its σ is known."""
+    return json.dumps(plan.budget(run), sort_keys=True)
+
+
 def preview(plan: Plan) -> str:
     """A table of all (data set, method, ε), with the noise multiplier.
 
@@ -44,7 +49,7 @@ def preview(plan: Plan) -> str:
     """
     seeds = len(plan.experiment.seeds)
     first = [run for run in plan.runs if run.seed == plan.experiment.seeds[0] and not run.is_real]
-    budgets = {_text(plan, run) for run in first if run.iterations}
+    budgets = {budget_text(plan, run) for run in first if run.iterations}
     noise = {budget: noise_of_text(budget) for budget in budgets}
     head = f"{plan.experiment.experiment}: {len(plan.runs)} runs, {seeds} of each line"
     return "\n".join([head, table_of([COLUMNS, *rows_of(plan, first, noise)]), ""])
@@ -75,10 +80,6 @@ def rows_of(
     return [_row(plan, run, noise) for run in runs]
 
 
-def _text(plan: Plan, run: Run) -> str:
-    return json.dumps(plan.budget(run), sort_keys=True)
-
-
 def _row(plan: Plan, run: Run, noise: Mapping[str, float | None]) -> Sequence[str]:
     method = run.settings
     names = (run.dataset.name, run.method.name)
@@ -86,7 +87,7 @@ def _row(plan: Plan, run: Run, noise: Mapping[str, float | None]) -> Sequence[st
         samples = str(method.samples)
         return (*names, "0", "–", "0", "–", "–", samples, samples)
     trained = isinstance(method, DpSgdMethod)
-    budget, sigma, threshold = _text(plan, run), "calibrated", "–"
+    budget, sigma, threshold = budget_text(plan, run), "calibrated", "–"
     if budget in noise:
         found = noise[budget]
         sigma = "none is enough" if found is None else f"{found:.7g}"

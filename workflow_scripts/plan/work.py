@@ -23,7 +23,8 @@ TRAINED, GRADIENT = "training image", "gradient"
 
 @dataclass(frozen=True)
 class Work:
-    """
+    """How much a job computes, and with what.
+
     Attributes
     ----------
     amount : float

@@ -7,7 +7,6 @@ nothing is charged; run on other inputs in the same place, it refuses and says w
 data set's register learns of a release before it is drawn.
 """
 
-import fcntl
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ import numpy as np
 from workflow_scripts.files import (
     FileProblem,
     digest,
+    locked,
     read_arrays,
     read_metadata,
-    room_for,
     write_arrays,
 )
 from workflow_scripts.interruption import Interrupted
@@ -127,12 +126,8 @@ class Entry:
         inputs = {**inputs, "noise_source": self.noise_source}
         register = Register(self.register)
         charged = (self.identity, event, self.noise_source)
-        with room_for(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path.parent / ".lock", "w")  # noqa: SIM115
-        with lock:
-            # Two jobs of two Snakemakes on one release: the second waits, then replays.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Two jobs of two Snakemakes on one release: the second waits, then replays.
+        with locked(self.path.parent / ".lock"):
             if self.path.exists():
                 release = self._replay(inputs)
                 # Killed between journal and register, or the register was lost: charged now.

@@ -5,15 +5,14 @@ their directories come and go; the register keeps what they cost. A cap on the t
 here, under a lock, because jobs race for what is left of it.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workflow_scripts.files import FileProblem, room_for
+from workflow_scripts.files import FileProblem, locked, room_for
 from workflow_scripts.privacy.accountant import COARSE, TOLERANCE, compose
 from workflow_scripts.privacy.events import Event, event_of
 from workflow_scripts.privacy.noise import NoiseSource
@@ -160,14 +159,8 @@ class Register:
             file.flush()
             os.fsync(file.fileno())
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with room_for(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path.with_suffix(".lock"), "w")  # noqa: SIM115
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.path.with_suffix(".lock"))
 
 
 def _line(charge: Charge) -> dict:
