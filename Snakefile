@@ -31,6 +31,10 @@ include: "rules/audits.smk"
 include: "rules/plan.smk"
 
 
+# Below the plan, which counts the jobs with `gpu=1`.
+adapt_gpu_requests(workflow)
+
+
 report: "rules/report/workflow.rst"
 
 

@@ -1,10 +1,21 @@
-"""The small grid on a cluster with accounting (slurmdbd), the wide rules as job arrays."""
+"""The small grid on a cluster with accounting (slurmdbd), the wide rules as job arrays.
+
+With the profile of a site, as docs/cluster.md shows one: an account, and GPUs by `gres`.
+"""
 
 import pandas as pd
 import pytest
 
 from tests.slurm.conftest import grid_project, run_on_slurm, running_slurm, slurm
 from tests.workflow.conftest import DETERMINISTIC
+
+SITE = """
+default-resources:
+  mem_mb: 2000 * attempt
+  runtime: 20 * attempt
+  slurm_account: "'lab'"
+  gres: "'gpu:1'"
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,8 +28,9 @@ def test_job_arrays_and_shards_give_the_releases_and_reports_of_a_local_run(
     built_locally, tmp_path
 ):
     project = grid_project(tmp_path / "project")
+    (project.folder / "site.yaml").write_text(SITE)
     arrays = ("--profile", "slurm/arrays.yaml", "--set-scatter", "shards=2")
-    with run_on_slurm(project, *arrays) as run:
+    with run_on_slurm(project, *arrays, "--profile", "site.yaml") as run:
         run.finish()
     assert project.contents(*DETERMINISTIC) == built_locally.contents(*DETERMINISTIC)
     table = pd.read_csv(project.results / "reports/small/table.csv")
@@ -28,3 +40,8 @@ def test_job_arrays_and_shards_give_the_releases_and_reports_of_a_local_run(
     records = slurm("sacct", "-X", "-n", "-P", "-o", "JobID,State").split()
     assert {record.split("|")[1] for record in records} == {"COMPLETED"}
     assert sum("_2|" in record for record in records) >= 4
+    # Evaluations and training have the site's GPU, simulators have none.
+    asked = slurm("squeue", "--noheader", "--states=all", "--format=%k|%b|%a").splitlines()
+    assert {line.rpartition("|")[2] for line in asked} == {"lab"}
+    assert {line.split("|")[1] for line in asked if "evaluation" in line} == {"gres/gpu:1"}
+    assert {line.split("|")[1] for line in asked if "rule_vary" in line} == {"N/A"}

@@ -48,6 +48,24 @@ def test_the_profile_is_found_from_a_clone_and_groups_the_jobs_of_seconds(projec
     assert (memory["vary"], memory["release"]) == ("16000", "2000")
 
 
+def test_a_gres_of_the_site_is_asked_for_by_jobs_with_a_gpu_and_their_groups(project):
+    shutil.copytree(ROOT / "slurm", project.folder / "slurm")
+    gres = ("--default-resources", "mem_mb=2000", "gres='gpu:1'")
+    outcome = project.snakemake("-n", "--profile", "slurm", *gres, configfile=None)
+    assert outcome.status == 0, outcome.text[-4000:]
+    asked = re.findall(r"rule (\w+):(?:\n .*)*?\n +resources: (.*)", outcome.text)
+    gpus = {(rule, "gres=gpu:1" in resources) for rule, resources in asked}
+    assert not any("gpu=1" in resources for _, resources in asked)
+    # The demo's simulators need none; its diffusion model does.
+    assert {("vary", False), ("vary", True), ("train_generator", True)} <= gpus
+    assert {("select", False), ("account", False)} <= gpus
+    # One group: also for the classifiers that need none.
+    assert {(rule, has) for rule, has in gpus if rule.startswith("evaluate")} == {
+        (f"evaluate_{what}", True)
+        for what in ("utility", "real_utility", "fidelity", "real_fidelity", "iterations")
+    }
+
+
 def test_logs_of_the_sensitive_zone_are_not_shown_on_the_terminal():
     for path in (ROOT / "slurm").glob("*.yaml"):
         assert "show-failed-logs" not in yaml.safe_load(path.read_text())
