@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from workflow_scripts.problems import Problem
+
 # The order of sums depends on the number of threads, and results must not: parallelism comes from
 # jobs and shards instead.
 CPU_THREADS = 1
@@ -41,13 +43,18 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
+def numerics() -> tuple[str, str]:
+    """What the last bits of a result depend on: the kind of device, and torch's version."""
+    return choose_device().type, torch.__version__
+
+
 def _identity(index: int) -> str:
     """A name for a device that is the same in every process, whichever devices it sees."""
     return str(torch.cuda.get_device_properties(index).uuid)
 
 
 def hold_one(names: Sequence[str], folder: Path = LOCKS) -> int:
-    """Take one of several devices until this process ends.
+    """Take one of several devices until this process ends; wait while others hold all of them.
 
     Parameters
     ----------
@@ -60,8 +67,14 @@ def hold_one(names: Sequence[str], folder: Path = LOCKS) -> int:
     -------
     int
         Which of them.
+
+    Raises
+    ------
+    Problem
+        If the folder's file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    waits = False
     while True:
         for index, name in enumerate(names):
             descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
@@ -69,6 +82,14 @@ def hold_one(names: Sequence[str], folder: Path = LOCKS) -> int:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
+            except OSError as error:
+                raise Problem(
+                    f"{folder}: cannot be locked ({error.strerror}), so that jobs cannot share "
+                    f"{len(names)} GPUs. Show Snakemake one of them: CUDA_VISIBLE_DEVICES=0"
+                ) from error
             else:
                 return index  # the descriptor stays open, and with it the lock
+        if not waits:
+            waits = True
+            print(f"waits: other jobs hold all {len(names)} GPUs", flush=True)
         time.sleep(PAUSE)

@@ -71,42 +71,94 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
 
 
 def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    with temporary(path, _new_file) as part:
+        write(part)
+        flush(part)
+        part.chmod(0o666 & ~umask())
+        os.replace(part, path)
+    flush(path.parent)
+
+
+def _new_file(**where) -> str:
+    descriptor, name = tempfile.mkstemp(**where)
     os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with held(temporary):
-            write(temporary)
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
-            # mkstemp makes private files; a result has the permissions of any new file.
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
-            os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return name
 
 
 @contextmanager
-def held(temporary: Path) -> Iterator[None]:
-    """Lock a temporary file or folder while it is written; the lock dies with its writer."""
-    descriptor = os.open(temporary, os.O_RDONLY)
+def temporary(path: Path, new: Callable[..., str]) -> Iterator[Path]:
+    """A temporary file or folder beside `path` for its next content; removed if it is not moved.
+
+    It is locked, by which other writers of `path` know that it is not left over from a killed one.
+    Before it is, they may remove it; then there is another.
+
+    Parameters
+    ----------
+    path : Path
+    new : callable
+        Makes it, as `tempfile.mkdtemp` does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    descriptor = None
+    while descriptor is None:
+        part = Path(new(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
+        descriptor = _lock(part)
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield part
+    finally:
+        remove(part)
+        os.close(descriptor)
+
+
+def _lock(part: Path) -> int | None:
+    """The descriptor that holds a lock; None if another process has removed the file."""
+    try:
+        descriptor = os.open(part, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if part.exists():
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files and folders that killed writers of `path` have left."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}{PART}"):
+        with suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(leftover)
+            finally:
+                os.close(descriptor)
+
+
+def flush(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def umask() -> int:
+    """The process's; temporary files are private, results have the permissions of any new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -123,18 +175,6 @@ def locked(path: Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files and folders that killed writers of `path` have left."""
-    for leftover in path.parent.glob(f".{escape(path.name)}.{'?' * 8}{PART}"):
-        with suppress(OSError):
-            descriptor = os.open(leftover, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            finally:
-                os.close(descriptor)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

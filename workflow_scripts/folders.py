@@ -1,18 +1,19 @@
 """Folders that are either whole or absent, as `workflow_scripts.files` has it for files."""
 
+import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from workflow_scripts.files import PART, held, remove_leftovers, room_for
+from workflow_scripts.files import flush, room_for, temporary, umask
 
 
 def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary folder beside `folder`, then move it there in one step.
+    """Let `write` fill a temporary folder beside `folder`, then move it there.
 
-    An earlier folder of that name is replaced.
+    An earlier folder of that name is moved aside first: between the two there is none.
 
     Raises
     ------
@@ -23,22 +24,23 @@ def write_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=PART))
+    with temporary(folder, tempfile.mkdtemp) as part:
+        write(part)
+        part.chmod(0o777 & ~umask())
+        for file in filter(Path.is_file, part.rglob("*")):
+            flush(file)
+        while not _moved(part, folder):
+            with temporary(folder, tempfile.mkdtemp) as aside, suppress(FileNotFoundError):
+                os.replace(folder, aside)
+    flush(folder.parent)
+
+
+def _moved(part: Path, folder: Path) -> bool:
+    """Move a folder to its place; False if there is one already."""
     try:
-        with held(temporary):
-            write(temporary)
-            # mkdtemp makes private folders; a result has the permissions of any new one.
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o777 & ~umask)
-            for file in filter(Path.is_file, temporary.rglob("*")):
-                with open(file, "rb") as written:
-                    os.fsync(written.fileno())
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        os.replace(part, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True

@@ -19,7 +19,6 @@ from pathlib import Path
 from workflow_scripts.files import room_for
 from workflow_scripts.workflow import is_dry_run
 
-ATTEMPTS, PAUSE = 40, 0.25
 MOUNTS = Path("/proc/mounts")
 # File systems whose kernel locks are known to be seen by everybody who sees the files.
 ONE_MACHINE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay"}
@@ -29,13 +28,13 @@ BLIND = {"nolock", "local_lock=flock", "local_lock=all", "localflock", "noflock"
 
 
 def clear_stale_lock(workflow, arguments: Sequence[str], folder: str = ".snakemake") -> None:
-    """Remove the lock of a Snakemake that was killed, and hold a better one until this one ends.
+    """Remove the locks of Snakemakes that were killed, and hold a better one until this one ends.
 
-    Whoever gets the kernel lock knows that no living Snakemake holds it, and lock files that are
-    there are stale; on a file system where other machines might not see the lock, only if the last
-    holder was of this machine. If another process holds it, nothing is touched, and Snakemake
-    itself finds out whether the two make the same files. Jobs that outlive their Snakemake do no
-    harm: every write is whole, and releases are journalled.
+    Every Snakemake shares a kernel lock for as long as it lives. Who gets it alone knows that no
+    other lives, and that lock files that are there are stale; on a file system where other machines
+    might not see the lock, only if the last holders were of this machine. Otherwise nothing is
+    touched, and Snakemake itself finds out whether two make the same files. Jobs that outlive
+    their Snakemake do no harm: every write is whole, and releases are journalled.
 
     Raises
     ------
@@ -48,29 +47,33 @@ def clear_stale_lock(workflow, arguments: Sequence[str], folder: str = ".snakema
 
 def _clear_and_hold(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    lock_files, alive = folder / "locks", folder / "alive.lock"
+    alive = folder / "alive.lock"
     logging.getLogger("snakemake.logging").addFilter(NameHolder(alive))
-    descriptor = os.open(alive, os.O_RDWR | os.O_CREAT, 0o666)
-    for _ in range(ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if _is_locked(lock_files):
-                return
-            # Held, but without lock files: a process that is about to end, or about to begin.
-            time.sleep(PAUSE)
-            continue
-        except OSError:
-            return  # a file system without locks: Snakemake's own have to do
-        here, last = socket.gethostname(), _holder(alive)
-        if _is_locked(lock_files) and last.get("host", here) != here and not sees_locks(alive):
-            return
+    descriptor = os.open(alive, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError:
+        return  # a file system without locks: Snakemake's own have to do
+    else:
+        _clear(folder / "locks", alive, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for one that is clearing, nobody else
+    os.write(descriptor, json.dumps(_own_name()).encode() + b"\n")
+
+
+def _own_name() -> dict:
+    since = time.strftime("%d %B %H:%M")
+    return {"host": socket.gethostname(), "process": os.getpid(), "since": since}
+
+
+def _clear(lock_files: Path, alive: Path, descriptor: int) -> None:
+    elsewhere = {holder["host"] for holder in _holders(alive)} - {socket.gethostname()}
+    is_locked = lock_files.is_dir() and any(lock_files.iterdir())
+    if not is_locked or not elsewhere or sees_locks(alive):
         shutil.rmtree(lock_files, ignore_errors=True)
         lock_files.mkdir()
-        holder = {"host": here, "process": os.getpid(), "since": time.strftime("%d %B %H:%M")}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        return
 
 
 class NameHolder(logging.Filter):
@@ -79,7 +82,7 @@ class NameHolder(logging.Filter):
     Parameters
     ----------
     alive : Path
-        The file in which the holder has written its name.
+        The file in which the holders have written their names.
     """
 
     def __init__(self, alive: Path):
@@ -92,13 +95,14 @@ class NameHolder(logging.Filter):
         return True
 
     def _message(self) -> str:
-        holder, folder = _holder(self._alive), self._alive.parent.parent.absolute()
-        if not holder:
+        folder, own = self._alive.parent.parent.absolute(), _own_name()
+        holders = [h for h in _holders(self._alive) if h | {"since": own["since"]} != own]
+        if not holders:
             return (
                 f"Another Snakemake makes the same files in {folder}, or was killed. If none is at "
                 "work there: snakemake --unlock"
             )
-        who = "process {process} on {host}, since {since}".format(**holder)
+        who = " or ".join("process {process} on {host}, since {since}".format(**h) for h in holders)
         return (
             f"Another Snakemake makes the same files in {folder}: {who}. Wait for it, or end it "
             "there. If it is not running any more: snakemake --unlock"
@@ -122,14 +126,12 @@ def sees_locks(path: Path) -> bool:
     return kind in ONE_MACHINE or (kind in SHARED and not options & BLIND)
 
 
-def _is_locked(lock_files: Path) -> bool:
-    return lock_files.is_dir() and any(lock_files.iterdir())
-
-
-def _holder(alive: Path) -> dict:
-    """Host, process and since when; empty if it is not known."""
+def _holders(alive: Path) -> list[dict]:
+    """Who has shared the lock since one last had it alone: host, process and since when."""
+    holders = []
     with suppress(OSError, ValueError):
-        holder = json.loads(alive.read_text(encoding="utf-8"))
-        if {"host", "process", "since"} <= holder.keys():
-            return holder
-    return {}
+        for line in alive.read_text(encoding="utf-8").splitlines():
+            holder = json.loads(line)
+            if {"host", "process", "since"} <= holder.keys():
+                holders.append(holder)
+    return holders

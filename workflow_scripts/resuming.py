@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workflow_scripts.device import choose_device
+from workflow_scripts.device import choose_device, numerics
 from workflow_scripts.files import FileProblem, digest, read_arrays, read_metadata, write_arrays
 from workflow_scripts.interruption import Interruption, interruptible
 from workflow_scripts.progress import Progress
@@ -40,7 +40,7 @@ class Checkpoint:
 
     def __init__(self, path: str | Path, key: str):
         self.path = Path(path)
-        self.key = digest(key, choose_device().type, torch.__version__)
+        self.key = digest(key, *numerics())
 
     @classmethod
     def beside(cls, output: str | Path, key: str) -> "Checkpoint":

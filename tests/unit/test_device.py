@@ -1,13 +1,15 @@
 """Every job of a machine gets a device of its own."""
 
+import errno
+import fcntl
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 
 from workflow_scripts import device
+from workflow_scripts.problems import Problem
 
 HOLD = """
 import sys
@@ -32,13 +34,21 @@ def test_jobs_side_by_side_hold_different_devices_and_a_killed_one_frees_its_own
     held = [int(j.stdout.readline()) for j in jobs]
     assert sorted(held) == [0, 1, 2]
     fourth = job(tmp_path)
-    time.sleep(0.5)
-    assert fourth.poll() is None, "it waits"
+    assert fourth.stdout.readline() == "waits: other jobs hold all 3 GPUs\n"
     jobs[1].kill()
     assert int(fourth.stdout.readline()) == held[1]
     for j in (*jobs, fourth):
         j.kill()
         j.communicate()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(Problem, match=rf"{tmp_path}: .*No locks.*CUDA_VISIBLE_DEVICES"):
+        device.hold_one(["x", "y"], tmp_path)
 
 
 def test_locks_are_not_open_to_other_users(tmp_path):

@@ -1,5 +1,6 @@
 """Files are whole or absent, and hold what was put into them."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -90,6 +91,56 @@ def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_of_a_living_
         writer.wait()
     write(path)
     assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_temporary_file_that_another_writer_took_for_a_leftover_is_made_anew(
+    tmp_path, monkeypatch, kind
+):
+    """Between its creation and its lock, which is a moment only."""
+    lock, taken = fcntl.flock, []
+
+    def lock_too_late(descriptor, operation):
+        if not taken:
+            taken.extend(tmp_path.glob(".x.*.part"))
+            files.remove(*taken)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_too_late)
+    _, write = WRITERS[kind]
+    write(tmp_path / "x")
+    assert taken and list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_many_may_claim_a_directory_at_the_same_time(tmp_path):
+    code = (
+        "import sys; from workflow_scripts.files import claim_directory\n"
+        "for i in range(100): claim_directory(f'{sys.argv[1]}/{i}', {'a': 1})"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    claims = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [claim.communicate(timeout=120)[1] for claim in claims] == [""] * 4
+    assert {file.name for file in tmp_path.glob("*/.*")} == set()
+
+
+def test_a_folder_replaces_an_earlier_one_whole(tmp_path):
+    folder = tmp_path / "x"
+    for name in ("old", "new"):
+        write_folder(folder, lambda part, name=name: (part / name).touch())
+    assert [file.name for file in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_two_writers_of_a_folder_that_end_together_leave_one_of_theirs(tmp_path):
+    folder = tmp_path / "x"
+
+    def write(part: Path) -> None:
+        (part / "first").touch()
+        write_folder(folder, lambda part: (part / "second").touch())
+
+    write_folder(folder, write)
+    assert [file.name for file in folder.iterdir()] == ["first"]
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from workflow_scripts import device
 from workflow_scripts.evolution import kept_blocks
 from workflow_scripts.evolution.blocks import Block, blocks_of
 from workflow_scripts.evolution.kept_blocks import KeptBlocks
@@ -105,7 +107,34 @@ def test_a_damaged_block_is_made_anew_and_the_log_says_so(shard, whole, capsys):
     damaged = shard.output.with_name("1-of-1.safetensors.blocks") / "1.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-5])
     assert shard.write() == whole and shard.made == [1, 3]
-    assert f"{damaged}: damaged, made anew" in capsys.readouterr().out
+    assert f"{damaged}: damaged, or" in capsys.readouterr().out
+
+
+def test_a_block_with_another_content_than_was_kept_is_made_anew(shard, whole):
+    with pytest.raises(Killed):
+        shard.write(killed_in=3)
+    damaged = shard.output.with_name("1-of-1.safetensors.blocks") / "1.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-5] ^= 1
+    damaged.write_bytes(content)
+    assert shard.write() == whole and shard.made == [1, 3]
+
+
+def test_blocks_of_another_torch_or_device_are_made_anew(shard, whole, monkeypatch):
+    with pytest.raises(Killed):
+        shard.write(killed_in=3)
+    monkeypatch.setattr(device, "numerics", lambda: ("cuda", "9.0"))
+    monkeypatch.setitem(sys.modules, "torch", device.torch)
+    assert shard.write() == whole and shard.made == [0, 1, 2, 3]
+
+
+def test_blocks_of_another_number_of_shards_are_removed(shard, tmp_path):
+    with pytest.raises(Killed):
+        Shard(tmp_path / "2-of-3.safetensors").write(killed_in=3)
+    with pytest.raises(Killed):
+        shard.write(killed_in=3)
+    shard.write()
+    assert os.listdir(tmp_path) == ["1-of-1.safetensors"]
 
 
 def test_a_signal_in_the_last_block_lets_the_shard_be_finished(shard, whole):

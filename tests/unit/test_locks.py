@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ import pytest
 
 from workflow_scripts import locks
 
+ROOT = Path(__file__).resolve().parents[2]
 MAIN = SimpleNamespace(is_main_process=True)
 
 
@@ -31,7 +34,41 @@ def folder(tmp_path, monkeypatch):
 
 def held_by(folder: Path, host: str) -> None:
     content = {"host": host, "process": 17, "since": "1 May 10:00"}
-    (folder / "alive.lock").write_text(json.dumps(content))
+    (folder / "alive.lock").write_text(json.dumps(content) + "\n")
+
+
+def holders(folder: Path) -> list[tuple]:
+    lines = map(json.loads, (folder / "alive.lock").read_text().splitlines())
+    return [(line["host"], line["process"]) for line in lines]
+
+
+HERE = (socket.gethostname(), os.getpid())
+# A Snakemake that takes its place in the lock, says so, and lives until it is told to end.
+SNAKEMAKE = """
+import sys
+from types import SimpleNamespace
+from workflow_scripts import locks
+locks.clear_stale_lock(SimpleNamespace(is_main_process=True), [])
+open(f".snakemake/locks/{sys.argv[1]}.lock", "w")
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def living(name: str) -> Iterator[int]:
+    """A Snakemake of another process with a lock file of this name; its process."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SNAKEMAKE, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        process.stdout.readline()
+        yield process.pid
+    finally:
+        process.communicate()
 
 
 def is_locked(folder: Path) -> bool:
@@ -42,8 +79,7 @@ def test_the_lock_of_a_killed_snakemake_is_removed_and_this_ones_name_written(fo
     held_by(folder, socket.gethostname())
     locks.clear_stale_lock(MAIN, [])
     assert not is_locked(folder)
-    holder = json.loads((folder / "alive.lock").read_text())
-    assert (holder["host"], holder["process"]) == (socket.gethostname(), os.getpid())
+    assert holders(folder) == [HERE]
 
 
 @pytest.mark.parametrize(
@@ -57,25 +93,22 @@ def test_another_machines_lock_is_stale_only_where_its_kernel_lock_would_be_seen
     locks.clear_stale_lock(MAIN, [])
     assert is_locked(folder) is stays
     if stays:
-        assert json.loads((folder / "alive.lock").read_text())["host"] == "another"
+        assert holders(folder) == [("another", 17), HERE]
 
 
 def test_a_living_snakemake_keeps_its_lock(folder):
-    code = (
-        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder / "alive.lock")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        process.stdout.readline()
+    with living("a") as process:
         locks.clear_stale_lock(MAIN, [])
         assert is_locked(folder)
-    finally:
-        process.communicate()
+        assert holders(folder) == [(HERE[0], process), HERE]
+
+
+def test_the_second_of_two_keeps_its_lock_when_the_first_has_ended(folder):
+    with ExitStack() as second:
+        with living("a"):
+            second.enter_context(living("b"))
+        locks.clear_stale_lock(MAIN, [])
+        assert (folder / "locks/b.lock").exists()
 
 
 def test_a_file_system_without_locks_leaves_the_matter_to_snakemake(folder, monkeypatch):
@@ -123,7 +156,6 @@ def test_kernel_locks_are_trusted_where_every_machine_sees_them(
 
 
 def test_snakemakes_message_names_the_holder_and_what_to_do(folder):
-    held_by(folder, "node7")
     locks.clear_stale_lock(MAIN, [])
     held_by(folder, "node7")
     record = logging.LogRecord("", logging.ERROR, "", 0, "Directory cannot be locked", (), None)

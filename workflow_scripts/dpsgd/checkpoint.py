@@ -120,7 +120,7 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove all checkpoints, once what they were for is in the journal."""
         for path in self._files():
-            path.unlink()
+            path.unlink(missing_ok=True)  # a second job may have cleared them, too
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("step*.safetensors"))

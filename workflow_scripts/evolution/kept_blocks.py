@@ -7,8 +7,10 @@ Snakemake does not delete it with those of a failed job.
 """
 
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from workflow_scripts.evolution.blocks import Block
 from workflow_scripts.files import (
     FileProblem,
+    digest,
     read_arrays,
     read_metadata,
     write_arrays,
@@ -36,7 +39,8 @@ class KeptBlocks:
     output : path
         Of the shard.
     key : str
-        Of everything that the job depends on: blocks of another key are made anew.
+        Of everything that the job depends on: blocks of another key are made anew. Where torch
+        computes them, its version and the kind of device are added.
     interruption : Interruption
         Asked after every block.
     """
@@ -44,7 +48,7 @@ class KeptBlocks:
     def __init__(self, output: str | Path, key: str, interruption: Interruption):
         self.output = Path(output)
         self.folder = self.output.with_name(f"{self.output.name}.blocks")
-        self.key, self.interruption = key, interruption
+        self.key, self.interruption = digest(key, *_numerics()), interruption
 
     def write(
         self,
@@ -85,7 +89,7 @@ class KeptBlocks:
                 began = time.monotonic()
                 arrays = make(block)
                 if time.monotonic() - began >= WORTH_KEEPING:
-                    write_arrays(self._path(block), arrays, {"key": self.key})
+                    write_arrays(self._path(block), arrays, {"key": self._key_of(arrays)})
             yield arrays
             made = len(next(iter(arrays.values())))
             done += made
@@ -101,17 +105,38 @@ class KeptBlocks:
         return Progress(rows, "images", done)
 
     def remove(self) -> None:
-        """Once all outputs of the job are there."""
+        """Once all outputs of the job are there; also what another number of shards has left."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self.folder.parent.glob("*-of-*.blocks"):
+            if _number(folder) != _number(self.folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _path(self, block: Block) -> Path:
         return self.folder / f"{block.index}.safetensors"
 
     def _kept(self, block: Block) -> dict[str, np.ndarray] | None:
         path = self._path(block)
-        try:
-            if path.exists() and read_metadata(path).get("key") == self.key:
-                return read_arrays(path)
-        except FileProblem:
-            print(f"{path}: damaged, made anew", flush=True)
+        if path.exists():
+            with suppress(FileProblem):
+                arrays = read_arrays(path)
+                if read_metadata(path).get("key") == self._key_of(arrays):
+                    return arrays
+            print(f"{path}: damaged, or of other settings or inputs: made anew", flush=True)
         return None
+
+    def _key_of(self, arrays: Mapping[str, np.ndarray]) -> str:
+        """The job's key and the content."""
+        return digest(self.key, *(part for item in sorted(arrays.items()) for part in item))
+
+
+def _number(folder: Path) -> str:
+    """Of shards: that of `1-of-2.safetensors.blocks`."""
+    return folder.name.partition("-of-")[2]
+
+
+def _numerics() -> tuple[str, ...]:
+    if "torch" not in sys.modules:
+        return ()
+    from workflow_scripts.device import numerics  # jobs that need no torch do not import it
+
+    return numerics()
