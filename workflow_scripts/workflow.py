@@ -21,6 +21,8 @@ from workflow_scripts.privacy.register import Register
 DEFAULT = "config/config.yaml"
 # Two, and some to spare.
 CALLS_A_JOB = 4
+# `-n`, after other short options that take no value.
+SHORT_DRY_RUN = re.compile("-[tkfFlSDvpa]*n")
 
 
 def plan_of(workflow, config: Mapping, arguments: Sequence[str]) -> Plan:
@@ -42,7 +44,7 @@ def plan_of(workflow, config: Mapping, arguments: Sequence[str]) -> Plan:
     plan = Plan(load_configuration(_relative(root / "config"), experiment, source))
     absent = plan.absent()
     if is_dry_run(arguments):
-        quiet = "--quiet" in arguments or asks_for_plan(arguments)
+        quiet = workflow.output_settings.quiet or asks_for_plan(arguments)
         if workflow.is_main_process and not quiet:
             print(preview(plan), *absent, sep="\n", file=sys.stderr)
     elif absent:
@@ -97,7 +99,7 @@ def _relative(path: Path) -> Path:
 def is_dry_run(arguments: Sequence[str]) -> bool:
     """Whether Snakemake was asked to run nothing."""
     return asks_for_plan(arguments) or any(
-        argument in ("--dry-run", "--dryrun") or re.fullmatch("-[a-zA-Z]*n[a-zA-Z]*", argument)
+        argument in ("--dry-run", "--dryrun") or SHORT_DRY_RUN.match(argument)
         for argument in arguments
     )
 

@@ -17,6 +17,8 @@ from tests.workflow.conftest import Project
 pytestmark = pytest.mark.slow
 
 METRICS = "results/reports/small/metrics.csv"
+# How the table of a dry run begins.
+PREVIEW = "small: 3 runs"
 # Snakemake's own lines between jobs.
 NOISE = re.compile(
     r"Traceback|RuleException|CalledProcessError|Exiting because|Removing output|"
@@ -53,7 +55,7 @@ def test_without_a_terminal_finished_runs_are_lines_and_jobs_are_not(evaluated):
         assert re.search(
             rf"finished: digits {run} seed 0 \(.*Accuracy logistic \d+\.\d %", outcome.text
         )
-    assert lines[-1].startswith("3 of 3 runs finished, 0 running, 0 failed; 7 of 7 jobs done")
+    assert lines[-1].startswith("3 of 3 runs finished, 0 failed; 7 of 7 jobs done")
     assert "latest: digits" in lines[-1]
     assert not NOISE.search(outcome.text)
 
@@ -92,7 +94,7 @@ def test_several_failures_stand_last_and_say_nothing_of_sensitive_logs(evaluated
     assert outcome.status != 0
     assert not NOISE.search(outcome.text)
     assert "4 jobs failed; 2 runs cannot be finished:" in outcome.text
-    assert "1 of 3 runs finished, 0 running, 2 failed" in outcome.text
+    assert "1 of 3 runs finished, 2 failed" in outcome.text
     block = "\n".join(last_block(outcome.text))
     for rule in ("evaluate_utility", "evaluate_fidelity"):
         for run in ("random ε=0", "sim-pe ε=10"):
@@ -102,6 +104,21 @@ def test_several_failures_stand_last_and_say_nothing_of_sensitive_logs(evaluated
     causes = [(evaluated.folder / log).read_text() for log in logs]
     assert all("not a readable safetensors file" in cause for cause in causes)
     assert "not a readable" not in outcome.text
+
+
+def test_a_job_that_is_tried_again_fails_when_no_attempt_is_left(evaluated):
+    damage(evaluated, "runs/digits~*/random~*/eps0/seed0/release.safetensors")
+    outcome = evaluated.snakemake("--cores", "2", "--keep-going", "--retries", "1", METRICS)
+    assert outcome.status != 0
+    lines = [line[10:] for line in outcome.text.splitlines()]
+    for rule in ("evaluate_utility", "evaluate_fidelity"):
+        job = f"{rule}  digits random ε=0 seed 0: see the log"
+        told = [line for line in lines if job in line]
+        assert len(told) == 2
+        assert told[0].startswith(f"failed, will be tried again (attempt 1 of 2): {job}")
+        assert told[1].startswith(f"failed: {job}")
+    assert "2 jobs failed; 1 run cannot be finished:" in outcome.text
+    assert "Trying to restart" not in outcome.text
 
 
 @pytest.mark.parametrize(
@@ -164,6 +181,10 @@ def test_on_a_terminal_a_display_shows_jobs_and_goes_away_and_failures_stand_las
 def test_dry_runs_and_quiet_runs_are_as_snakemake_has_them(evaluated):
     dry = evaluated.snakemake("-n", METRICS)
     assert dry.status == 0 and "Job stats:" in dry.text and "runs finished" not in dry.text
+    assert PREVIEW in dry.text
+    for option in (("-nq",), ("-n", "-q", "progress")):
+        dry = evaluated.snakemake(METRICS, *option)
+        assert dry.status == 0 and PREVIEW not in dry.text, option
     quiet = evaluated.snakemake("--cores", "2", METRICS, "--quiet", "all")
     assert quiet.status == 0 and "finished" not in quiet.text
 

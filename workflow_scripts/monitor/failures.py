@@ -6,7 +6,7 @@ of the log is shown.
 
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from workflow_scripts.interruption import EXIT_STATUS
 from workflow_scripts.privacy.zones import zone_of
 from workflow_scripts.step import FULL_DISK_STATUS
 
-# Failures that are shown whole, and names of jobs that failed in the same way.
+# Failures that are shown whole, and names where there are many.
 SHOWN, NAMED = 10, 3
 # Lines of a cause.
 LINES = 20
@@ -121,6 +121,12 @@ def _wordless(said: str) -> str:
     return "it ended without a word; what it printed before, if anything, is above"
 
 
+def first_few(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "; ".join(name for name in names[:NAMED] if name) + more
+
+
 def report(failures: Iterable[Failure]) -> list[str]:
     """What stands last on the screen: a block for each failure, like ones together."""
     alike: dict[tuple[str, str], list[Failure]] = {}
@@ -131,9 +137,7 @@ def report(failures: Iterable[Failure]) -> list[str]:
     lines = []
     for (rule, _), group in list(alike.items())[:SHOWN]:
         first = group[0]
-        named = [failure.about for failure in group if failure.about]
-        more = f" and {len(group) - NAMED} more" if len(group) > NAMED else ""
-        lines += ["", f"{rule}  {'; '.join(named[:NAMED])}{more}".rstrip()]
+        lines += ["", f"{rule}  {first_few([failure.about for failure in group])}".rstrip()]
         cause, *rest = [line.rstrip() for line in first.cause.splitlines()]
         if len(rest) > LINES:
             rest[LINES:] = ["… the log has the rest"]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 
 from workflow_scripts.files import read_json
-from workflow_scripts.monitor.failures import Failure, cause_of, report
+from workflow_scripts.monitor.failures import Failure, cause_of, first_few, report
 from workflow_scripts.monitor.screen import LiveScreen, PlainScreen, open_screen
 from workflow_scripts.monitor.tally import Job, Tally, in_words
 from workflow_scripts.plan import Plan
@@ -31,7 +31,9 @@ ESTIMATE_SECONDS = 5.0
 # What Snakemake says between jobs, at any level, that the monitor says better or not at all.
 NOISE = re.compile(r"Exiting because a job execution failed|At least one job did not complete")
 # What it says without a level that a user has to know.
-NEWS = re.compile(r"Trying to restart job|Will exit after finishing")
+NEWS = "Will exit after finishing"
+# What it says of a job that wrote no files, which has no record of its failure.
+WROTE_NOTHING = re.compile(r"Job (\d+)\s+completed successfully, but some output files are missing")
 
 
 def watch(workflow, plan: Plan) -> None:
@@ -92,7 +94,6 @@ class Monitor(logging.Handler):
     def show(self, screen: PlainScreen | LiveScreen) -> None:
         """Use a screen; without one only the failures are shown, at the end."""
         self._screen = screen
-        screen.pause()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -101,7 +102,6 @@ class Monitor(logging.Handler):
             if self._screen:
                 for text, style in lines:
                     self._screen.line(text, style)
-                self._screen.pause()
         except Exception:
             self.handleError(record)
 
@@ -123,11 +123,12 @@ class Monitor(logging.Handler):
         with self._state:
             counts = self._tally.counts
             remaining = self._remaining()
-            running = sorted(self._tally.running.items(), key=lambda item: item[1])
             lines = []
             if counts.runs:
+                # At the end nothing runs, also of runs that are not finished.
+                now_running = "" if self._closed else f"{counts.running} running, "
                 lines.append(
-                    f"{counts.finished} of {counts.runs} runs finished, {counts.running} running, "
+                    f"{counts.finished} of {counts.runs} runs finished, {now_running}"
                     f"{counts.failed} failed"
                 )
             jobs = f"{counts.jobs_done} of {counts.jobs} jobs done"
@@ -137,13 +138,21 @@ class Monitor(logging.Handler):
             if self._latest:
                 lines.append(f"latest: {self._latest}")
             if isinstance(self._screen, LiveScreen) and not self._closed:
-                now = time.monotonic()
-                for number, began in running[:SHOWN_JOBS]:
-                    job = self._tally.jobs[number]
-                    lines.append(f"  {_clock(now - began)}  {job.rule}  {job.about}")
-                if len(running) > SHOWN_JOBS:
-                    lines.append(f"  and {len(running) - SHOWN_JOBS} more jobs")
+                lines += self._running()
             return lines
+
+    def _running(self) -> list[str]:
+        """The jobs that have run longest, with their times."""
+        running = sorted(self._tally.running.items(), key=lambda item: item[1])
+        shown = [(began, self._tally.jobs[number]) for number, began in running[:SHOWN_JOBS]]
+        width = max((len(job.rule) for _, job in shown), default=0)
+        now = time.monotonic()
+        lines = [
+            f"  {_clock(now - began)}  {job.rule:{width}}  {job.about}" for began, job in shown
+        ]
+        if len(running) > SHOWN_JOBS:
+            lines.append(f"  and {len(running) - SHOWN_JOBS} more jobs")
+        return lines
 
     def _remaining(self) -> tuple[float, bool] | None:
         """The estimate, not made anew for every picture: it looks at all jobs."""
@@ -157,7 +166,6 @@ class Monitor(logging.Handler):
         match getattr(record, "event", None):
             case "job_info":
                 self._began[record.jobid] = record.created
-                self._failures.pop(record.jobid, None)
                 self._tally.start(record.jobid)
             case "job_finished":
                 return self._finish(record.job_id)
@@ -165,6 +173,8 @@ class Monitor(logging.Handler):
                 said = f"{self._said.pop(record.thread, '')} {record.rule_msg or ''}"
                 return self._fail(record.jobid, said)
             case "error" if not NOISE.search(message := record.getMessage()):
+                if found := WROTE_NOTHING.search(message):
+                    return self._fail(int(found[1]), message)
                 self._said[record.thread] = message
                 if record.exception != "RuleException":
                     repeated, self._stopped_by = self._stopped_by, message
@@ -173,8 +183,10 @@ class Monitor(logging.Handler):
                 message = str(record.msg or "")
                 if record.levelno >= logging.WARNING and not NOISE.search(message):
                     return [(self.format(record), "yellow")]
-                if NEWS.search(message):
+                if NEWS in message:
                     return [(message, "")]
+                if message.startswith("Trying to restart job"):
+                    self._stopped_by = ""  # it was an error of that job
         return []
 
     def _finish(self, number: int) -> list[tuple[str, str]]:
@@ -192,19 +204,28 @@ class Monitor(logging.Handler):
         return lines
 
     def _fail(self, number: int, said: str) -> list[tuple[str, str]]:
-        runs = self._tally.fail(number)
         if (job := self._tally.jobs.get(number)) is None:
             return []
         log = next(iter(map(str, self._jobs[number].log)), "")
         cause = cause_of(log, self._began.get(number, 0.0), said)
-        failure = self._failures[number] = Failure(job.rule, job.about, cause, log)
-        first = cause.splitlines()[0]
-        lines = [(f"failed: {failure.title}: {first}", "red")]
-        lines += [(f"cannot be finished now: {run}", "red") for run in runs if run != job.about]
-        return lines
+        failure = Failure(job.rule, job.about, cause, log)
+        words = f"{failure.title}: {cause.splitlines()[0]}"
+        # The scheduler compares the same numbers, after this, before it counts another attempt.
+        attempt, attempts = self._jobs[number].attempt, self._jobs[number].restart_times + 1
+        if attempt < attempts:
+            self._tally.stop(number)
+            again = f"will be tried again (attempt {attempt} of {attempts})"
+            return [(f"failed, {again}: {words}", "yellow")]
+        self._failures[number] = failure
+        lines = [f"failed: {words}"]
+        # A job's own run has been named with it.
+        own = f"{job.about} "
+        if lost := [run for run in self._tally.fail(number) if not own.startswith(f"{run} ")]:
+            lines.append(f"{_several(len(lost), 'run')} cannot be finished: {first_few(lost)}")
+        return [(line, "red") for line in lines]
 
     def _add_silent_failures(self) -> None:
-        """Jobs that Snakemake gave up without naming them: files that they did not write."""
+        """Jobs that Snakemake gave up without naming them: it did not like what they wrote."""
         failed = getattr(self._workflow.scheduler, "failed", ())
         for member in (m for job in failed for m in (job if job.is_group() else [job])):
             if member.jobid not in self._failures:
@@ -213,10 +234,9 @@ class Monitor(logging.Handler):
     def _last_lines(self) -> list[str]:
         if not self._failures:
             return ["", self._stopped_by] if self._stopped_by else []
-        number = len(self._failures)
-        head = f"{number} job{'s' if number > 1 else ''} failed"
+        head = f"{_several(len(self._failures), 'job')} failed"
         if failed := self._tally.counts.failed:
-            head += f"; {failed} run{'s' if failed > 1 else ''} cannot be finished"
+            head += f"; {_several(failed, 'run')} cannot be finished"
         return ["", f"{head}:", *report(self._failures.values())]
 
 
@@ -269,7 +289,8 @@ def _about(job, names: dict[str, str]) -> str:
         pass  # not of one run
     for key, value in wildcards.items():
         value = value.partition("~")[0]
-        about.append(value if "~" in job.wildcards_dict[key] else f"{key} {value}")
+        what = "shard" if key == "scatteritem" else key
+        about.append(value if "~" in job.wildcards_dict[key] else f"{what} {value}")
     return " ".join(about)
 
 
@@ -284,6 +305,10 @@ def _metric(file: str) -> str:
         return f"{measure.title} {where} {scale.printed(value)}{unit}"
     except (Problem, OSError, AttributeError, StopIteration, TypeError):
         return ""  # what a job wrote is for its readers to judge
+
+
+def _several(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' if number > 1 else ''}"
 
 
 def _clock(seconds: float) -> str:

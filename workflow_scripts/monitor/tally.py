@@ -90,12 +90,10 @@ class Tally:
         self._busy = 0.0
 
     def start(self, number: int) -> None:
-        """A job began; one that failed before is tried again."""
+        """A job began, for the first time or again."""
         if number not in self.jobs:
             return
         self.running[number] = self.clock()
-        self.failed.discard(number)
-        self._find_failed_runs()
         needed_by = self._needed_by[number]
         if self.jobs[number].epsilon or len(needed_by) == 1:
             self._started.update(needed_by)
@@ -104,7 +102,8 @@ class Tally:
         """A job is done; the runs that are finished with it."""
         if number not in self.jobs or number in self.done:
             return []
-        self._stop(number, self._durations[self.jobs[number].rule])
+        if number in self.running:
+            self._durations[self.jobs[number].rule].append(self.stop(number))
         self.done.add(number)
         finished = []
         for name in self._needed_by[number]:
@@ -114,15 +113,21 @@ class Tally:
                     finished.append(name)
         return finished
 
+    def stop(self, number: int) -> float:
+        """A job runs no more, and waits if nothing else is said of it; the seconds that it took."""
+        took = self.clock() - self.running.pop(number, self.clock())
+        self._busy += took
+        return took
+
     def fail(self, number: int) -> list[str]:
-        """A job failed; the runs that cannot be finished without it."""
+        """A job failed for good; the runs that cannot be finished without it."""
         if number not in self.jobs:
             return []
-        before = set(self._failed_runs)
-        self._stop(number, [])
+        self.stop(number)
         self.failed.add(number)
-        self._find_failed_runs()
-        return [name for name in self.runs if name in self._failed_runs - before]
+        lost = [name for name in self._needed_by[number] if name not in self._failed_runs]
+        self._failed_runs.update(lost)
+        return lost
 
     @property
     def counts(self) -> Counts:
@@ -141,29 +146,29 @@ class Tally:
     def remaining(self) -> tuple[float, bool] | None:
         """Seconds that the rest may take, and whether that is only a lower limit.
 
-        Every job that is left takes as long as the finished ones of its rule took on average, and
-        as many run side by side as did so far, but no chain of jobs is shorter than its sum. It is
-        a lower limit while there are rules of which no job has finished. None at the beginning.
+        Every job that is left takes as long as the finished ones of its rule took on average; one
+        that runs, as those that took longer than it has run. As many run side by side as did so
+        far, but no chain of jobs is shorter than its sum. It is a lower limit while there is a job
+        of which this says nothing: none of its rule has finished, or none took as long. None at the
+        beginning.
         """
         now = self.clock()
         elapsed = now - self._began
         if elapsed < SETTLED or not self._durations:
             return None
-        mean = {rule: sum(took) / len(took) for rule, took in self._durations.items() if took}
+        mean = {rule: sum(took) / len(took) for rule, took in self._durations.items()}
         blocked = self._blocked()
         chain: dict[int, float] = {}
         work, known = 0.0, True
         for number in self._order:
             if number in self.done or number in blocked:
                 continue
-            rule = self.jobs[number].rule
-            # A rule that has not been seen adds nothing, and the estimate is a lower limit.
-            known &= rule in mean
-            rest = mean.get(rule, 0.0)
-            if number in self.running:
-                rest = max(rest - (now - self.running[number]), 0.0)
+            job = self.jobs[number]
+            left = self._left_of(number, now) if number in self.running else mean.get(job.rule)
+            known &= left is not None
+            rest = left or 0.0
             work += rest
-            before = (chain.get(needed, 0.0) for needed in self.jobs[number].needs)
+            before = (chain.get(needed, 0.0) for needed in job.needs)
             chain[number] = rest + max(before, default=0.0)
         if not chain:
             return 0.0, False
@@ -171,18 +176,15 @@ class Tally:
         side_by_side = max(busy / elapsed, 1.0)
         return max(work / side_by_side, max(chain.values())), not known
 
-    def _stop(self, number: int, durations: list[float]) -> None:
-        if number in self.running:
-            took = self.clock() - self.running.pop(number)
-            durations.append(took)
-            self._busy += took
+    def _left_of(self, number: int, now: float) -> float | None:
+        """Seconds that a running job may take yet; None if none of its rule took as long."""
+        ran = now - self.running[number]
+        longer = [took for took in self._durations.get(self.jobs[number].rule, ()) if took >= ran]
+        return sum(longer) / len(longer) - ran if longer else None
 
     def _blocked(self) -> set[int]:
         """Jobs that failed, and those that need one of them."""
         return self._below(self.failed, lambda number: self._dependents[number])
-
-    def _find_failed_runs(self) -> None:
-        self._failed_runs = {name for n in self.failed for name in self._needed_by[n]}
 
     def _below(self, roots: Iterable[int], following: Callable[[int], Iterable[int]]) -> set[int]:
         found: set[int] = set()
