@@ -3,11 +3,13 @@
 Schedulers send SIGTERM some seconds before they kill, and SIGUSR1 earlier where they are asked to.
 Within `interruptible` the first such signal is only noted: the step asks at safe points, keeps its
 state and raises `Interrupted`. A second signal has its usual effect at once, as has every signal
-elsewhere: what a step writes is whole or absent.
+elsewhere: what a step writes is whole or absent. Who was warned by SIGUSR1 asks Slurm to be started
+again.
 """
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ from workflow_scripts.problems import Problem
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # "Temporary failure": the exit status of an interrupted step.
 EXIT_STATUS = os.EX_TEMPFAIL
+# How often Slurm is asked to start a job again; below its own limit (MaxBatchRequeue, 5), with which
+# some versions would hold the job. Then it fails, and Snakemake tries it again with more time.
+RESTARTS = 4
 
 
 class Interrupted(Problem):
@@ -76,3 +81,24 @@ def interruptible() -> Iterator[Interruption]:
         yield interruption
     finally:
         restore()
+
+
+def requeue(interrupted: Interrupted) -> None:
+    """Have Slurm start this job again, if it is one of Slurm's and its time limit is near.
+
+    Of that warns SIGUSR1 (`sbatch --signal=USR1@…`). SIGTERM does not tell: it also comes from who
+    cancels the job and means it.
+    """
+    number = os.environ.get("SLURM_JOB_ID")
+    started = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if interrupted.signal != "SIGUSR1" or number is None or started >= RESTARTS:
+        return
+    command = ["scontrol", "requeue", number]
+    try:
+        subprocess.run(  # noqa: S603 — of the site
+            command, check=True, capture_output=True, text=True, timeout=30
+        )
+        print(f"Slurm starts job {number} again", flush=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        print(f"{' '.join(command)}: {said}".strip(), flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from workflow_scripts.files import FULL, FullDisk, claim_directory, digest, room_for
-from workflow_scripts.interruption import EXIT_STATUS, Interrupted
+from workflow_scripts.interruption import EXIT_STATUS, Interrupted, requeue
 from workflow_scripts.privacy.zones import open_sensitive, zone_of
 from workflow_scripts.problems import Problem
 
@@ -107,6 +107,7 @@ def run(step: Callable[[Job], None]) -> None:
                 sys.stdout.flush()
             return
         except Interrupted as interrupted:
+            requeue(interrupted)
             cause, status = str(interrupted), EXIT_STATUS
             public = f"interrupted by {interrupted.signal}; "
         except FullDisk as full:

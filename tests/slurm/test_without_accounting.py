@@ -1,6 +1,8 @@
 """A cluster without accounting: the small grid, GPUs, time limits, requeueing, kills."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 
 from tests.slurm.conftest import (
     Run,
+    SlurmJob,
     grid_project,
     jobs_of,
     run_on_slurm,
@@ -76,11 +79,15 @@ def uninterrupted(ready_to_train, tmp_path_factory) -> dict[str, bytes]:
     return released
 
 
-def training_of(project: Project, seed: int):
-    """The Slurm job of a seed's training, if it is there, and its last checkpoint."""
-    jobs = [j for j in jobs_of(project, "finetune") if j.comment.endswith(f"_{seed}")]
-    checkpoints = project.find(f"sensitive/journal/**/seed{seed}/finetuned/step*.safetensors")
-    return jobs[-1] if jobs else None, checkpoints[-1] if checkpoints else None
+def trainings_of(project: Project, seed: int) -> list[SlurmJob]:
+    """The Slurm jobs that train a seed, the oldest first."""
+    return [job for job in jobs_of(project, "finetune") if job.comment.endswith(f"_{seed}")]
+
+
+def checkpoint_of(project: Project, seed: int) -> Path | None:
+    """The last checkpoint of a seed's training."""
+    files = project.find(f"sensitive/journal/**/seed{seed}/finetuned/step*.safetensors")
+    return files[-1] if files else None
 
 
 def devices_of(number: str) -> set[str]:
@@ -100,50 +107,55 @@ def devices_of(number: str) -> set[str]:
     return shown
 
 
+def restarts_of(job: SlurmJob) -> int:
+    return int(re.search(r"Restarts=(\d+)", slurm("scontrol", "show", "job", job.number))[1])
+
+
 def log_of(project: Project, seed: int) -> str:
     return project.one(f"sensitive/*/logs/finetune/**/seed{seed}.log").read_text()
 
 
-def test_requeued_and_cancelled_trainings_go_on_from_their_checkpoints_on_devices_of_their_own(
+def test_trainings_that_slurm_requeues_warns_or_cancels_go_on_on_devices_of_their_own(
     ready_to_train, uninterrupted, tmp_path
 ):
     project = ready_to_train.copy(tmp_path / "project")
+    # Seed 0 is requeued; seed 1 is cancelled, and its next job warned as before a time limit.
+    to_come = {0: [("scontrol", "requeue")], 1: [("scancel",), ("scancel", "--signal=USR1")]}
+    devices, last, hastened = {0: set(), 1: set()}, {0: None, 1: None}, set()
+
+    def look() -> bool:
+        """Interrupt what has written a checkpoint of its own; whether nothing is left to do."""
+        for seed, commands in to_come.items():
+            *_, job = trainings_of(project, seed) or [None]
+            if job and job.state == "PENDING" and job.number not in hastened and restarts_of(job):
+                # Slurm holds a requeued job back for two minutes, longer than its end takes.
+                slurm("scontrol", "update", f"JobId={job.number}", "StartTime=now+15")
+                hastened.add(job.number)
+            if job and job.state == "RUNNING":
+                if last[seed] is None:
+                    devices[seed] |= devices_of(job.number)
+                checkpoint = checkpoint_of(project, seed)
+                if commands and checkpoint != last[seed]:
+                    last[seed] = checkpoint
+                    slurm(*commands.pop(0), job.number)
+        return not any(to_come.values())
+
     with run_on_slurm(project, "--until", "release") as run:
-        devices, numbers = {}, {}
-
-        def both_train() -> bool:
-            for seed in (0, 1):
-                job, checkpoint = training_of(project, seed)
-                if job and job.state == "RUNNING":
-                    numbers[seed] = job.number
-                    devices.setdefault(seed, set()).update(devices_of(job.number))
-                if checkpoint and seed not in interrupted:
-                    interrupted[seed] = checkpoint.name
-                    action = ("scontrol", "requeue") if seed == 0 else ("scancel",)
-                    slurm(*action, job.number)
-            return len(interrupted) == 2
-
-        interrupted = {}
-        run.wait_until(both_train)
-
-        def runs_again() -> bool:
-            shown = slurm("scontrol", "show", "job", numbers[0])
-            if "JobState=PENDING" in shown:
-                # Slurm holds a requeued job back for two minutes.
-                slurm("scontrol", "update", f"JobId={numbers[0]}", "StartTime=now")
-            return "Restarts=1" in shown and any(
-                f"JobState={state}" in shown for state in ("RUNNING", "COMPLETED")
-            )
-
-        run.wait_until(runs_again)
+        run.wait_until(look)
+        while run.process.poll() is None:
+            look()
+            time.sleep(0.5)
         run.finish()
     assert sorted(map(sorted, devices.values())) == [["0"], ["1"]]
-    (requeued,) = (j for j in jobs_of(project, "finetune") if j.comment.endswith("_0"))
-    cancelled, retried = (j for j in jobs_of(project, "finetune") if j.comment.endswith("_1"))
-    assert (requeued.number, requeued.state) == (numbers[0], "COMPLETED")
-    assert (cancelled.state, retried.state) == ("CANCELLED", "COMPLETED")
-    for seed in (0, 1):
-        assert "goes on after step" in log_of(project, seed)
+    (requeued,) = trainings_of(project, 0)
+    cancelled, warned = trainings_of(project, 1)
+    assert (requeued.state, cancelled.state, warned.state) == (
+        "COMPLETED",
+        "CANCELLED",
+        "COMPLETED",
+    )
+    assert (restarts_of(requeued), restarts_of(warned)) == (1, 1)
+    assert all("goes on after step" in log_of(project, seed) for seed in to_come)
     assert project.contents(*RELEASED) == uninterrupted
 
 
@@ -152,7 +164,7 @@ def test_a_snakemake_killed_while_its_jobs_run_on_is_started_again_and_releases_
 ):
     project = ready_to_train.copy(tmp_path / "project")
     with run_on_slurm(project, "--until", "release") as run:
-        run.wait_until(lambda: training_of(project, 0)[1])
+        run.wait_until(lambda: checkpoint_of(project, 0))
         run.kill()
     left = [job for job in jobs_of(project, "finetune") if job.state == "RUNNING"]
     assert left, "the jobs of the killed Snakemake run on"

@@ -52,14 +52,14 @@ LATER = """
 """
 
 
-def started(body: str, folder: Path, log: str = "log") -> subprocess.Popen:
+def started(body: str, folder: Path, log: str = "log", **environment: str) -> subprocess.Popen:
     """A process that runs a step, once its log says that it is ready."""
     path = folder / log
     path.parent.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-c", STEP.format(body=body.strip()), log],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -90,6 +90,41 @@ def test_the_steps_of_private_data_are_counted_in_their_zone_alone(tmp_path):
     assert process.returncode == EXIT_STATUS
     assert "interrupted by SIGTERM; see the log" in terminal and "step 3" not in terminal
     assert "after step 3 of 9" in (tmp_path / log).read_text()
+
+
+SCONTROL = """#!/bin/sh
+echo "$@" >> asked
+[ "$2" = 7 ] || { echo "Requested operation is presently disabled" >&2; exit 1; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "asks", "says"),
+    [
+        ("SIGUSR1", {"SLURM_JOB_ID": "7"}, True, "Slurm starts job 7 again"),
+        ("SIGUSR1", {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "3"}, True, "job 7 again"),
+        ("SIGUSR1", {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "4"}, False, ""),
+        ("SIGUSR1", {"SLURM_JOB_ID": "8"}, True, "requeue 8: Requested operation is presently"),
+        ("SIGUSR1", {}, False, ""),
+        ("SIGTERM", {"SLURM_JOB_ID": "7"}, False, ""),
+    ],
+    ids=["warned", "restarted", "too-often", "refused", "no-slurm", "cancelled"],
+)
+def test_a_job_that_slurm_warned_of_its_time_limit_asks_to_be_started_again(
+    tmp_path, name, job, asks, says
+):
+    (tmp_path / "scontrol").write_text(SCONTROL)
+    (tmp_path / "scontrol").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = started(ASKS, tmp_path, PATH=path, **job)
+    process.send_signal(signal.Signals[name])
+    assert process.wait(timeout=60) == EXIT_STATUS
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == (
+        f"requeue {job['SLURM_JOB_ID']}\n" if asks else ""
+    )
+    log = (tmp_path / "log").read_text()
+    assert says in log and "cause: interrupted" in log.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
