@@ -20,8 +20,8 @@ from workflow_scripts.problems import Problem
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # "Temporary failure": the exit status of an interrupted step.
 EXIT_STATUS = os.EX_TEMPFAIL
-# How often Slurm is asked to start a job again; below its own limit (MaxBatchRequeue, 5), with which
-# some versions would hold the job. Then it fails, and Snakemake tries it again with more time.
+# How often Slurm is asked to start a job again: below its own limit (MaxBatchRequeue, 5), beyond
+# which it may hold the job. After that the job fails, and Snakemake tries it with more time.
 RESTARTS = 4
 
 
