@@ -1,5 +1,5 @@
-# A grid of the shape of ours in which rules say nothing but strings: what Snakemake itself takes
-# (benchmarks/dag.py).
+# A grid of the shape of ours in which rules say nothing but strings, and a lambda where an input is of
+# the iteration before: what Snakemake itself takes (benchmarks/dag.py).
 
 T = int(config["iterations"])
 CHAINS = [f"chain{i}" for i in range(int(config["chains"]))]

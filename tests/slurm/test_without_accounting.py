@@ -45,8 +45,9 @@ def overtime(cluster, tmp_path_factory):
     project = grid_project(tmp_path_factory.mktemp("overtime") / "project")
     step = project.folder / "workflow_scripts/steps/prepare_sensitive.py"
     step.write_text(OVERSLEEP + step.read_text())
-    limit = ("--set-resources", "prepare_sensitive:runtime=attempt")
-    with run_on_slurm(project, "--until", "prepare_sensitive", *limit) as run:
+    # Without the signal before the limit, which so short a job would get as it begins.
+    limit = ["prepare_sensitive:runtime=attempt", "prepare_sensitive:slurm_extra=''"]
+    with run_on_slurm(project, "--until", "prepare_sensitive", "--set-resources", *limit) as run:
         yield run
 
 
@@ -121,7 +122,7 @@ def test_trainings_that_slurm_requeues_warns_or_cancels_go_on_on_devices_of_thei
     project = ready_to_train.copy(tmp_path / "project")
     # Seed 0 is requeued; seed 1 is cancelled, and its next job warned as before a time limit.
     to_come = {0: [("scontrol", "requeue")], 1: [("scancel",), ("scancel", "--signal=USR1")]}
-    devices, last, hastened = {0: set(), 1: set()}, {0: None, 1: None}, set()
+    devices, begun_at, hastened = {0: set(), 1: set()}, {}, set()
 
     def look() -> bool:
         """Interrupt what has written a checkpoint of its own; whether nothing is left to do."""
@@ -132,11 +133,11 @@ def test_trainings_that_slurm_requeues_warns_or_cancels_go_on_on_devices_of_thei
                 slurm("scontrol", "update", f"JobId={job.number}", "StartTime=now+15")
                 hastened.add(job.number)
             if job and job.state == "RUNNING":
-                if last[seed] is None:
-                    devices[seed] |= devices_of(job.number)
                 checkpoint = checkpoint_of(project, seed)
-                if commands and checkpoint != last[seed]:
-                    last[seed] = checkpoint
+                begun_at.setdefault(job.number, checkpoint)
+                if checkpoint is None:
+                    devices[seed] |= devices_of(job.number)
+                elif commands and checkpoint != begun_at[job.number]:
                     slurm(*commands.pop(0), job.number)
         return not any(to_come.values())
 

@@ -15,6 +15,7 @@ import numpy as np
 from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
 from workflow_scripts.privacy.events import DiscreteGaussianEvent
 from workflow_scripts.privacy.noise import Noise
+from workflow_scripts.progress import Progress
 from workflow_scripts.shards import Shards
 
 Metric = Literal["l2", "cosine", "inner-product"]
@@ -92,6 +93,7 @@ def count_votes(
             f"sensitive embeddings have {dimensions[0]} dimensions, candidates {dimensions[1]}"
         )
     votes = np.zeros(len(candidates), dtype=np.int64)
+    progress = Progress(len(private), "images")
     for rows, voters in _electorates(private["labels"], candidates["labels"], joint):
         index = ExactIndex(dimensions[0], metric)
         for block in candidates.blocks(rows, "embeddings"):
@@ -99,6 +101,7 @@ def count_votes(
         for block in private.blocks(voters, "embeddings") if len(voters) else ():
             chosen = index.nearest(block["embeddings"], min(neighbours, len(rows)))
             votes[rows] += np.bincount(chosen.ravel(), minlength=len(rows))
+            progress.add(len(chosen))
     return votes
 
 

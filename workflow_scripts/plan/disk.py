@@ -1,13 +1,16 @@
 """How large the files of a job will be, from what is declared before anything is there.
 
 Arrays are stored as they are, without compression: rows times bytes. What nobody has declared, the
-sizes of public data, of test sets in files of their own and of others' weights, is not guessed.
+sizes of public data that are not there yet, of test sets in files of their own and of others'
+weights, is not guessed.
 """
 
 import json
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
+from workflow_scripts.files import open_arrays
 from workflow_scripts.plan import Plan
 from workflow_scripts.plan.work import FAMILIES
 from workflow_scripts.stages import Stage, canonical
@@ -19,9 +22,8 @@ STATE = {"text": 7, "avatar": 16, "pool": 1, "diffusion": 1, "edm": 1, "diffuser
 DIMENSIONS = {"inception": 2048, "clip": 512, "dinov2": 384}
 
 
-def bytes_of(plan: Plan, rule: str, wildcards, settings: Mapping) -> dict[str, float]:
-    """The sizes of a rule's large outputs, in all shards together; of small ones and unknown ones
-    nothing.
+def bytes_of(plan: Plan, rule: str, wildcards, settings: Mapping) -> dict[str, float | None]:
+    """The sizes of a rule's large outputs, in all shards together.
 
     Parameters
     ----------
@@ -35,11 +37,10 @@ def bytes_of(plan: Plan, rule: str, wildcards, settings: Mapping) -> dict[str, f
     Returns
     -------
     dict
-        Name of the output → bytes.
+        Name of the output → bytes; None if nobody knows.
     """
     measure = _FAMILIES.get(FAMILIES.get(rule, rule))
-    found = measure(plan, wildcards, settings) if measure else {}
-    return {name: size for name, size in found.items() if size is not None}
+    return measure(plan, wildcards, settings) if measure else {}
 
 
 def image_bytes(image: Mapping) -> int:
@@ -109,9 +110,30 @@ def _rendered(plan: Plan, wildcards, settings: Mapping) -> dict:
 def _embedded(plan: Plan, wildcards, settings: Mapping) -> dict:
     dataset = plan.stages[wildcards.dataset].settings["dataset"]
     width = dimensions(settings["encoder"], canonical(dataset["image"]))
-    if wildcards.split != "train" or width is None:
+    if wildcards.split != "train":
         return {}
-    return {"embeddings": dataset["train_size"] * (FLOAT * width + LABEL)}
+    return {"embeddings": width and dataset["train_size"] * (FLOAT * width + LABEL)}
+
+
+def _pool(plan: Plan, wildcards) -> tuple[int | None, int | None]:
+    """How many images a pool has, and in how many dimensions they are embedded."""
+    public, encoder = plan.stages[wildcards.generator].parents
+    dataset = public.settings["dataset"]
+    stored = Path(f"results/public/datasets/{public.label}/images.safetensors")
+    images = dataset["source"].get("samples")
+    if images is None and stored.exists():
+        images = len(open_arrays(stored)["labels"])
+    return images, dimensions(encoder.settings["encoder"], canonical(dataset["image"]))
+
+
+def _pool_embedded(plan: Plan, wildcards, settings: Mapping) -> dict:
+    images, width = _pool(plan, wildcards)
+    return {"embeddings": images and width and images * (FLOAT * width + LABEL)}
+
+
+def _pool_indexed(plan: Plan, wildcards, settings: Mapping) -> dict:
+    images, width = _pool(plan, wildcards)
+    return {"index": images and width and images * FLOAT * width}
 
 
 def _initial(plan: Plan, wildcards, settings: Mapping) -> dict:
@@ -142,7 +164,8 @@ def _voted(plan: Plan, wildcards, settings: Mapping) -> dict:
 
 def _selected(plan: Plan, wildcards, settings: Mapping) -> dict:
     run, t = _run(plan, wildcards), int(wildcards.t)
-    candidates = plan.methods[wildcards.method].generators[t - 1]
+    # `vary` has handed the candidates over to the generator that goes on with them.
+    candidates = plan.methods[wildcards.method].generators[t]
     return {"parents": run.settings.selected(t) * _sample(plan, candidates)}
 
 
@@ -196,7 +219,7 @@ def _trained(plan: Plan, wildcards, settings: Mapping) -> dict:
     generator = plan.stages[wildcards.generator]
     image, own = canonical(plan.catalogue.image_of(generator)), settings["generator"]
     if own["kind"] != "edm":
-        return {}
+        return {"pipeline": None}
     dropout = own["training"]["label_dropout"]
     return {"pipeline": _weights(own["network"], image, len(settings["classes"]), dropout)}
 
@@ -205,6 +228,8 @@ _FAMILIES = {
     "prepare_sensitive": _prepared,
     "render_public": _rendered,
     "embed_sensitive": _embedded,
+    "embed_pool": _pool_embedded,
+    "index_pool": _pool_indexed,
     "initialise": _initial,
     "look_ahead": _looked_ahead,
     "vote": _voted,

@@ -17,13 +17,15 @@ from pathlib import Path
 from workflow_scripts.files import read_json
 from workflow_scripts.plan import Plan
 from workflow_scripts.plan.preview import COLUMNS, budget_text, noise_of_text, rows_of, table_of
-from workflow_scripts.plan.rates import Rate, published, recorded
+from workflow_scripts.plan.rates import Recorded, published
 from workflow_scripts.plan.runs import Run
-from workflow_scripts.plan.work import FAMILIES, Work
+from workflow_scripts.plan.work import JOB, Work
+from workflow_scripts.privacy.zones import ZONES, zone_of
 
 HOUR = 3600
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-HEAD = ("rule", "jobs", "done", "to do", "hours to do", "of", "estimate from")
+HEAD = ("rule", "jobs", "done", "to do", "work to do", "time to do", "estimate from")
+NO_FIGURE = "no figure"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class PlannedJob:
         Where Snakemake writes what it took; empty for none.
     kept : float
         Bytes of its large outputs that stay.
+    unsized : tuple of str
+        Large outputs of unknown size.
     """
 
     rule: str
@@ -50,6 +54,12 @@ class PlannedJob:
     work: Work
     benchmark: str = ""
     kept: float = 0.0
+    unsized: tuple[str, ...] = ()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether what it takes is private."""
+        return bool(self.benchmark) and zone_of(self.benchmark) == "sensitive"
 
 
 @dataclass
@@ -58,29 +68,25 @@ class Line:
 
     Attributes
     ----------
-    hours : dict
+    work : Counter
+        Unit → how much of it there is to do.
+    hours : Counter
         `GPU` or `core` → hours of the jobs that are to run and have an estimate.
-    unknown : int
-        Jobs to run that have none.
+    unknown, private : int
+        Jobs to run that have none, and those among them that read private data.
     """
 
     jobs: int = 0
     pending: int = 0
     unknown: int = 0
+    private: int = 0
+    work: Counter = field(default_factory=Counter)
     hours: Counter = field(default_factory=Counter)
     sources: dict[str, None] = field(default_factory=dict)
 
 
-def estimate(jobs: Sequence[PlannedJob], on_gpu: bool) -> dict[str, Line]:
-    """Jobs, what is done of them, and the hours of the rest, by rule.
-
-    Parameters
-    ----------
-    jobs : sequence of PlannedJob
-    on_gpu : bool
-        Whether jobs that ask for a GPU have one where times were recorded.
-    """
-    rates = recorded(((job.rule, job.work, job.benchmark) for job in jobs), on_gpu)
+def estimate(jobs: Sequence[PlannedJob], recorded: Recorded) -> dict[str, Line]:
+    """Jobs, what is done of them, and the work and the hours of the rest, by rule."""
     lines: dict[str, Line] = defaultdict(Line)
     for job in jobs:
         line = lines[job.rule]
@@ -88,19 +94,16 @@ def estimate(jobs: Sequence[PlannedJob], on_gpu: bool) -> dict[str, Line]:
         if not job.pending:
             continue
         line.pending += 1
-        rate = _rate(job, rates)
+        line.work[job.work.unit] += job.work.amount
+        rate = recorded.rate(job.rule, job.work) or published(job.rule, job.work)
         if rate is None:
             line.unknown += 1
+            line.private += job.is_private
             continue
         kind = "GPU" if job.gpu and rate.on_gpu else "core"
         line.hours[kind] += rate.seconds * job.work.amount / HOUR
         line.sources[rate.source] = None
     return dict(lines)
-
-
-def _rate(job: PlannedJob, rates: Mapping) -> Rate | None:
-    key = (FAMILIES.get(job.rule, job.rule), job.work.unit, job.work.model)
-    return rates.get(key) or published(job.rule, job.work)
 
 
 def noise_of_runs(runs: Iterable[Run], plan: Plan, processes: int) -> dict[str, float | None]:
@@ -120,8 +123,11 @@ def noise_of_runs(runs: Iterable[Run], plan: Plan, processes: int) -> dict[str, 
         The run's budget, in JSON → σ.
     """
     found: dict[str, float | None] = {}
+    trained = set()
     for run in runs:
         text = budget_text(plan, run)
+        if run.is_trained:
+            trained.add(text)
         directory = plan.training(run).directory if run.is_trained else run.directory
         path = Path(directory, "budget.json")
         if found.get(text) is None:
@@ -129,18 +135,16 @@ def noise_of_runs(runs: Iterable[Run], plan: Plan, processes: int) -> dict[str, 
             found[text] = stored.get("noise_multiplier")
     missing = [text for text, sigma in found.items() if sigma is None]
     if missing:
-        print(
-            f"finding σ for {len(missing)} budgets; those of DP-SGD take some seconds each",
-            file=sys.stderr,
-            flush=True,
-        )
+        slow = len(trained.intersection(missing))
+        some = f", {slow} of DP-SGD, which take some seconds each" if slow else ""
+        print(f"finding σ for {_many(len(missing), 'budget')}{some}", file=sys.stderr, flush=True)
     if len(missing) < 2 or processes < 2:
         return found | {text: noise_of_text(text) for text in missing}
     with ProcessPoolExecutor(processes) as pool:
         return found | dict(zip(missing, pool.map(noise_of_text, missing), strict=True))
 
 
-def forecast(plan: Plan, jobs: Sequence[PlannedJob], on_gpu: bool) -> str:
+def forecast(plan: Plan, jobs: Sequence[PlannedJob], recorded: Recorded) -> str:
     """The plan as text: runs with their noise, jobs by rule with estimates, sums.
 
     Parameters
@@ -148,14 +152,13 @@ def forecast(plan: Plan, jobs: Sequence[PlannedJob], on_gpu: bool) -> str:
     plan : Plan
     jobs : sequence of PlannedJob
         All jobs of the experiment, those that are done among them.
-    on_gpu : bool
-        As in `estimate`.
+    recorded : Recorded
     """
     seeds = plan.experiment.seeds
     runs = [run for run in plan.runs if run.seed == seeds[0] and not run.is_real]
     noisy = [run for run in runs if run.iterations or run.is_trained]
     noise = noise_of_runs(noisy, plan, len(os.sched_getaffinity(0)))
-    lines = estimate(jobs, on_gpu)
+    lines = estimate(jobs, recorded)
     title = f"{plan.experiment.experiment}: {len(plan.runs)} runs, {len(seeds)} of each line"
     return "\n".join(
         [
@@ -171,42 +174,74 @@ def forecast(plan: Plan, jobs: Sequence[PlannedJob], on_gpu: bool) -> str:
 
 
 def _row(name: str, line: Line) -> tuple[str, ...]:
-    hours = [_three_digits(value) for value in line.hours.values()]
-    kinds = [f"{kind}-hours" for kind in line.hours]
+    numbers = (line.jobs, line.jobs - line.pending, line.pending)
+    # Of jobs as such there is a column.
+    work = [_many(round(n), unit) for unit, n in line.work.items() if unit != JOB]
     sources = list(line.sources)
-    if line.unknown and line.hours:
-        sources.append(f"no figure for {line.unknown}")
-    if line.pending and not sources:
-        sources = ["no figure"]
-    done = line.jobs - line.pending
-    cells = (str(line.jobs), str(done), str(line.pending))
+    if line.unknown:
+        missing = f"{NO_FIGURE}, private" if line.private else NO_FIGURE
+        sources.append(f"{missing}: {_many(line.unknown, 'job')}" if sources else missing)
     return (
         name,
-        *cells,
-        " + ".join(hours) or "–",
-        " + ".join(kinds) or "–",
+        *map(str, numbers),
+        " + ".join(work) or "–",
+        " + ".join(_times(line.hours)) or "–",
         "; ".join(sources) or "–",
     )
 
 
+def _times(hours: Mapping[str, float]) -> list[str]:
+    return [f"{_three_digits(number)} {kind}-hours" for kind, number in sorted(hours.items())]
+
+
 def _sums(jobs: Sequence[PlannedJob], lines: Mapping[str, Line]) -> Iterable[str]:
     pending = [job for job in jobs if job.pending]
-    yield f"jobs: {len(jobs):,}, {len(jobs) - len(pending):,} done, {len(pending):,} to do"
+    done, on_gpu = len(jobs) - len(pending), sum(job.gpu for job in pending)
+    to_do = f"{len(pending):,} to do"
+    yield f"jobs: {len(jobs):,}, {done:,} done, {to_do}, {on_gpu:,} of them ask for a GPU"
     yield f"generator calls to do: {sum(job.work.images for job in pending):,} images"
-    hours: Counter = Counter()
-    for line in lines.values():
-        hours.update(line.hours)
-    unknown = sum(line.unknown for line in lines.values())
-    parts = [f"{_three_digits(n)} {kind}-hours" for kind, n in sorted(hours.items())] or ["–"]
-    yield f"estimate: {' and '.join(parts)}" + (
-        f", and {unknown:,} jobs without a figure" if unknown else ""
-    )
-    more = sum(job.kept for job in pending)
-    free = shutil.disk_usage(".").free
+    yield f"estimate: {_estimated(lines.values())}"
+    unsized = dict.fromkeys(f"{name} of {job.rule}" for job in pending for name in job.unsized)
+    omitted = [*unsized, "downloads", "public data", "what is deleted on the way"]
     yield (
-        f"disk: {size_of(more)} of arrays and weights to add, {size_of(free)} are free; not "
-        "counted: downloads, public data, what is deleted on the way"
+        f"disk: {size_of(sum(job.kept for job in pending))} of arrays and weights to add, "
+        f"{_free()}; not counted: {', '.join(omitted)}"
     )
+
+
+def _estimated(lines: Iterable[Line]) -> str:
+    """The sum of all hours, and what is not in it."""
+    hours: Counter = Counter()
+    unknown = private = 0
+    for line in lines:
+        hours.update(line.hours)
+        unknown += line.unknown
+        private += line.private
+    total = " and ".join(_times(hours)) or "–"
+    if not unknown:
+        return total
+    some = "" if private == unknown else f"{private:,} of "
+    why = f", {some}which read private data" if private else ""
+    least = f"at least {total}" if hours else "none"
+    return f"{least}; {NO_FIGURE} for {_many(unknown, 'job')}{why} (docs/planning.md)"
+
+
+def _free() -> str:
+    """The free space where results lie, and where zones lie that are links to other places."""
+    found: dict[int, tuple[str, int]] = {}
+    for folder in ("results", *ZONES.values()):
+        real = Path(folder).resolve()
+        there = next(path for path in (real, *real.parents) if path.exists())
+        device = there.stat().st_dev
+        if device not in found:
+            found[device] = folder.removesuffix("/"), shutil.disk_usage(there).free
+    (_, free), *others = found.values()
+    apart = [f", {size_of(more)} for {place}" for place, more in others]
+    return f"{size_of(free)} are free{''.join(apart)}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _three_digits(number: float) -> str:

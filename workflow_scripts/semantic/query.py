@@ -12,6 +12,7 @@ import numpy as np
 from workflow_scripts.privacy.discrete_gaussian import DiscreteGaussianMechanism
 from workflow_scripts.privacy.events import DiscreteGaussianEvent
 from workflow_scripts.privacy.noise import Noise
+from workflow_scripts.progress import Progress
 from workflow_scripts.semantic.classifier import Classifier
 from workflow_scripts.shards import Shards
 
@@ -45,6 +46,7 @@ def semantic_histogram(
     if not 1 <= k <= public_classes:
         raise ValueError(f"k: found {k}; allowed: 1 to {public_classes}, the public classes")
     counts = np.zeros(sensitive_classes * public_classes, dtype=np.int64)
+    progress = Progress(len(private), "images")
     for block in private.blocks(None, "images", "labels"):
         labels = block["labels"]
         if not np.isin(labels, np.arange(sensitive_classes)).all():
@@ -56,6 +58,7 @@ def semantic_histogram(
             )
         cells = labels[:, None] * public_classes + most_alike(logits, k)
         counts += np.bincount(cells.ravel(), minlength=len(counts))
+        progress.add(len(labels))
     return counts.reshape(sensitive_classes, public_classes)
 
 
