@@ -80,7 +80,7 @@ class _Published:
         generators = [json.loads(text) for text in model.get("generators", [])]
         folder = self.model.get("folder")
         if folder is not None:
-            return all(Path(str(g.get("folder"))).name == folder for g in generators)
+            return {Path(str(g.get("folder"))).name for g in generators} == {folder}
         return all(model.get(key) == value for key, value in self.model.items())
 
 
