@@ -6,6 +6,8 @@ import pytest
 
 from tests.workflow.conftest import ROOT, Project, new_project
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = {path.stem for path in (ROOT / "config/experiments").glob("*.yaml")}
 EXPERIMENTS = sorted(SHIPPED - {"scale"})  # a minute, in test_scale.py
 # Experiment → (data set, ε) → σ, T and images generated, of the papers' scripts.

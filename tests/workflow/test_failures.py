@@ -17,7 +17,10 @@ from workflow_scripts.files import read_json, write_json
 RUN = "runs/digits~*/sim-pe~*/eps10/seed0"
 
 
-@pytest.mark.parametrize("stop_after", ["iter1/ledger.json", "iter2/parents.safetensors"])
+@pytest.mark.parametrize(
+    "stop_after",
+    ["iter1/ledger.json", pytest.param("iter2/parents.safetensors", marks=pytest.mark.slow)],
+)
 def test_a_run_killed_in_the_middle_resumes_to_the_same_bytes(built_once, project, stop_after):
     process = subprocess.Popen(
         project.command("--cores", "2"),

@@ -13,6 +13,8 @@ import yaml
 from tests.workflow.conftest import SMALL, Project
 from workflow_scripts.plan.rates import has_gpu
 
+pytestmark = pytest.mark.slow
+
 
 def plan_of(project: Project) -> str:
     """What is printed; no number of cores is needed."""

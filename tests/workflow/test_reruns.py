@@ -65,6 +65,7 @@ def test_a_new_seed_also_has_its_own_initial_population(built):
     assert built.planned() == RUN + own + random + REPORT - Counter(draw_samples=1)
 
 
+@pytest.mark.slow
 def test_a_new_threshold_shares_the_initial_population_and_keeps_the_old_results(built):
     before = built.contents(*DETERMINISTIC)
     built.write_experiment(changed(threshold=1))
@@ -168,6 +169,7 @@ def test_a_forced_re_run_replays_the_journal_and_draws_nothing(built):
     assert built.contents("sensitive/journal/**/*.safetensors") == journal
 
 
+@pytest.mark.slow
 def test_noise_from_the_operating_system_differs_from_run_to_run(built, tmp_path):
     once = changed(iterations=1, variation=dict.fromkeys(("size", "rotation", "shift"), 1))
     once["overrides"]["sim-pe"]["variation"] |= {"font": 0.5, "stroke": 0}
@@ -188,6 +190,7 @@ def test_the_result_does_not_depend_on_shards_or_cores(built_once, project):
     assert project.contents(*DETERMINISTIC) == built_once.contents(*DETERMINISTIC)
 
 
+@pytest.mark.slow
 def test_more_shards_than_blocks_leave_some_empty_and_change_nothing(built_once, project):
     project.build("--set-scatter", "shards=5", "--until", "release")
     assert project.contents("runs/**/release.safetensors") == built_once.contents(
