@@ -20,7 +20,7 @@ from tests.workflow.conftest import ROOT, SMALL, Project, new_project
 SCRIPT = Path(__file__).with_name("cluster.sh")
 # Polls begin after a second and grow from there; a real cluster is asked less often.
 PROFILE = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1")
-PATIENCE = 600
+PATIENCE = 1200
 
 # Two iterations of Sim-PE, both brackets, and all that is made of them.
 GRID = {
