@@ -91,7 +91,7 @@ def checkpoint_of(project: Project, seed: int) -> Path | None:
     return files[-1] if files else None
 
 
-def devices_of(number: str) -> set[str]:
+def devices_of(number: str) -> frozenset[str]:
     """The GPUs that the steps of a Slurm job are shown, by the environment of its processes."""
     shown = set()
     for process in Path("/proc").glob("[0-9]*"):
@@ -105,7 +105,7 @@ def devices_of(number: str) -> set[str]:
         values = dict(entry.partition("=")[::2] for entry in entries)
         if values.get("SLURM_JOB_ID") == number:
             shown.add(values.get("CUDA_VISIBLE_DEVICES"))
-    return shown
+    return frozenset(shown)
 
 
 def restarts_of(job: SlurmJob) -> int:
@@ -122,10 +122,12 @@ def test_trainings_that_slurm_requeues_warns_or_cancels_go_on_on_devices_of_thei
     project = ready_to_train.copy(tmp_path / "project")
     # Seed 0 is requeued; seed 1 is cancelled, and its next job warned as before a time limit.
     to_come = {0: [("scontrol", "requeue")], 1: [("scancel",), ("scancel", "--signal=USR1")]}
-    devices, begun_at, hastened = {0: set(), 1: set()}, {}, set()
+    begun_at, hastened = {}, set()
+    shown_together = set()  # the devices of both trainings, whenever both run
 
     def look() -> bool:
         """Interrupt what has written a checkpoint of its own; whether nothing is left to do."""
+        shown = []
         for seed, commands in to_come.items():
             *_, job = trainings_of(project, seed) or [None]
             if job and job.state == "PENDING" and job.number not in hastened and restarts_of(job):
@@ -133,12 +135,13 @@ def test_trainings_that_slurm_requeues_warns_or_cancels_go_on_on_devices_of_thei
                 slurm("scontrol", "update", f"JobId={job.number}", "StartTime=now+15")
                 hastened.add(job.number)
             if job and job.state == "RUNNING":
+                shown.append(devices_of(job.number))
                 checkpoint = checkpoint_of(project, seed)
                 begun_at.setdefault(job.number, checkpoint)
-                if checkpoint is None:
-                    devices[seed] |= devices_of(job.number)
-                elif commands and checkpoint != begun_at[job.number]:
+                if commands and checkpoint not in (None, begun_at[job.number]):
                     slurm(*commands.pop(0), job.number)
+        if len(shown) == 2 and all(shown):
+            shown_together.add(frozenset(shown))
         return not any(to_come.values())
 
     with run_on_slurm(project, "--until", "release") as run:
@@ -147,7 +150,7 @@ def test_trainings_that_slurm_requeues_warns_or_cancels_go_on_on_devices_of_thei
             look()
             time.sleep(0.5)
         run.finish()
-    assert sorted(map(sorted, devices.values())) == [["0"], ["1"]]
+    assert shown_together == {frozenset([frozenset("0"), frozenset("1")])}
     (requeued,) = trainings_of(project, 0)
     cancelled, warned = trainings_of(project, 1)
     assert (requeued.state, cancelled.state, warned.state) == (
