@@ -208,6 +208,7 @@ def test_a_sensitive_log_is_not_read(tmp_path, monkeypatch):
 
 
 COMMAND_FAILED = "Command 'x' returned non-zero exit status 1."
+INTERRUPTED = "Command 'x' died with <Signals.SIGINT: 2>."
 
 
 class Recorder:
@@ -240,10 +241,14 @@ class Snakemake:
         jobs[0] = Job("fetch_encoder", "inception")
         monkeypatch.setattr(handler, "_jobs_and_runs", lambda *_: (jobs, runs))
         self.jobs = {
-            n: SimpleNamespace(jobid=n, log=[], attempt=1, restart_times=attempts - 1) for n in jobs
+            n: SimpleNamespace(
+                jobid=n, log=[], attempt=1, restart_times=attempts - 1, is_group=lambda: False
+            )
+            for n in jobs
         }
+        self.failed = []
         dag = SimpleNamespace(needrun_jobs=self.jobs.values)
-        scheduler = SimpleNamespace(failed=set())
+        scheduler = SimpleNamespace(failed=self.failed)
         self.monitor = handler.Monitor(SimpleNamespace(dag=dag, scheduler=scheduler), None)
         monkeypatch.setattr(self.monitor, "handleError", reraise)
         self.screen = Recorder()
@@ -258,9 +263,9 @@ class Snakemake:
     def start(self, number: int) -> None:
         self.log("job_info", jobid=number)
 
-    def fail(self, number: int) -> None:
+    def fail(self, number: int, said: str = COMMAND_FAILED) -> None:
         """As the executor, and then the scheduler, log it."""
-        self.log("error", COMMAND_FAILED, exception="RuleException")
+        self.log("error", said, exception="RuleException")
         self.log("job_error", jobid=number, rule_msg="")
         self.end_attempt(number)
 
@@ -269,6 +274,8 @@ class Snakemake:
         if job.restart_times > job.attempt - 1:
             self.log(None, f"Trying to restart job {number}.")
             job.attempt += 1
+        else:
+            self.failed.append(job)
 
 
 def test_runs_that_a_shared_job_takes_with_it_are_one_line(monkeypatch):
@@ -348,6 +355,31 @@ def test_an_error_of_a_job_that_is_tried_again_does_not_stand_last(monkeypatch):
     snakemake.log("job_finished", job_id=0)
     snakemake.monitor.close()
     assert snakemake.screen.last == []
+
+
+def test_jobs_that_ctrl_c_ends_have_not_failed(monkeypatch):
+    snakemake = Snakemake(monkeypatch)
+    for number in (0, 7):
+        snakemake.start(number)
+    snakemake.fail(0, INTERRUPTED)
+    snakemake.log(None, "Terminating processes on user request, this might take some time.")
+    snakemake.fail(7, INTERRUPTED)
+    snakemake.monitor.close()
+    assert [line.partition(",")[0] for line in snakemake.screen.lines] == [
+        "Terminating processes on user request"
+    ]
+    assert snakemake.screen.last == ["", handler.STOPPED]
+    assert snakemake.monitor.summary()[0] == "0 of 990 runs finished, 0 failed"
+
+
+def test_a_job_that_is_interrupted_alone_has_failed(monkeypatch):
+    snakemake = Snakemake(monkeypatch)
+    snakemake.start(0)
+    snakemake.fail(0, INTERRUPTED)
+    snakemake.monitor.close()
+    _, head, _, title, cause = snakemake.screen.last
+    assert head == "1 job failed; 990 runs cannot be finished:"
+    assert (title, cause) == ("fetch_encoder  inception", "  cause: ended by a signal (SIGINT)")
 
 
 def test_a_plain_screen_says_how_far_things_are_though_nothing_happens():

@@ -73,6 +73,11 @@ def cause_of(log: str, began: float, said: str) -> str:
     return _logged_cause(log, began) or _ended_by(said) or _wordless(said)
 
 
+def was_interrupted(said: str) -> bool:
+    """Whether Ctrl-C ended a job: the terminal sends it to jobs too, not to Snakemake alone."""
+    return _ended_by(said).endswith("(SIGINT)")
+
+
 def _is_recent(log: str, began: float) -> bool:
     try:
         return Path(log).stat().st_mtime >= began - STALE

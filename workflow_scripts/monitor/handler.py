@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 
 from workflow_scripts.files import read_json
-from workflow_scripts.monitor.failures import Failure, cause_of, first_few, report
+from workflow_scripts.monitor.failures import Failure, cause_of, first_few, report, was_interrupted
 from workflow_scripts.monitor.screen import LiveScreen, PlainScreen, open_screen
 from workflow_scripts.monitor.tally import Job, Tally, in_words
 from workflow_scripts.plan import Plan
@@ -32,6 +32,8 @@ ESTIMATE_SECONDS = 5.0
 NOISE = re.compile(r"Exiting because a job execution failed|At least one job did not complete")
 # What it says without a level that a user has to know.
 NEWS = "Will exit after finishing"
+STOPPING = "Terminating processes on user request"
+STOPPED = "stopped on request; the same command goes on from what is finished"
 # What it says of a job that wrote no files, which has no record of its failure.
 WROTE_NOTHING = re.compile(r"Job (\d+)\s+completed successfully, but some output files are missing")
 
@@ -79,11 +81,12 @@ class Monitor(logging.Handler):
         self._began: dict[int, float] = {}
         self._said: dict[int, str] = {}  # by thread, of its last exception
         self._failures: dict[int, Failure] = {}
+        self._interrupted: dict[int, str] = {}
         self._metrics: dict[str, list[str]] = {}
         self._estimate: tuple[float, bool] | None = None
         self._estimate_again = 0.0
         self._latest = ""
-        self._stopped_by = ""  # an error of Snakemake itself
+        self._stopped_by = ""  # an error of Snakemake itself, or the user
         self._closed = False
 
     @property
@@ -183,7 +186,9 @@ class Monitor(logging.Handler):
                 message = str(record.msg or "")
                 if record.levelno >= logging.WARNING and not NOISE.search(message):
                     return [(self.format(record), "yellow")]
-                if NEWS in message:
+                if STOPPING in message:
+                    self._stopped_by = STOPPED
+                if NEWS in message or STOPPING in message:
                     return [(message, "")]
                 if message.startswith("Trying to restart job"):
                     self._stopped_by = ""  # it was an error of that job
@@ -206,6 +211,11 @@ class Monitor(logging.Handler):
     def _fail(self, number: int, said: str) -> list[tuple[str, str]]:
         if (job := self._tally.jobs.get(number)) is None:
             return []
+        if was_interrupted(said) and not self._closed:
+            # No failure if Snakemake was too, of which it tells only later.
+            self._tally.stop(number)
+            self._interrupted[number] = said
+            return []
         log = next(iter(map(str, self._jobs[number].log)), "")
         cause = cause_of(log, self._began.get(number, 0.0), said)
         failure = Failure(job.rule, job.about, cause, log)
@@ -225,11 +235,15 @@ class Monitor(logging.Handler):
         return [(line, "red") for line in lines]
 
     def _add_silent_failures(self) -> None:
-        """Jobs that Snakemake gave up without naming them: it did not like what they wrote."""
+        """Jobs that Snakemake gave up without naming them, or that were interrupted alone."""
         failed = getattr(self._workflow.scheduler, "failed", ())
+        known = set(self._failures)
+        if self._stopped_by == STOPPED:
+            known |= set(self._interrupted)
         for member in (m for job in failed for m in (job if job.is_group() else [job])):
-            if member.jobid not in self._failures:
-                self._fail(member.jobid, " ".join(self._said.values()))
+            if member.jobid not in known:
+                said = self._interrupted.get(member.jobid, " ".join(self._said.values()))
+                self._fail(member.jobid, said)
 
     def _last_lines(self) -> list[str]:
         if not self._failures:
