@@ -10,6 +10,7 @@ from workflow_scripts.configuration import ConfigurationProblem
 from workflow_scripts.containers import check_image
 from workflow_scripts.files import room_for
 from workflow_scripts.gpu_requests import adapt_gpu_requests
+from workflow_scripts.group_errors import report_group_errors
 from workflow_scripts.locks import clear_stale_lock
 from workflow_scripts.privacy.zones import BoundaryViolation, check_rules, secure_zone, within
 from workflow_scripts.problems import Problem

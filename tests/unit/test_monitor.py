@@ -180,6 +180,16 @@ def test_a_cause_is_the_last_one_of_the_jobs_own_log(tmp_path):
         ("Command 'x' returned non-zero exit status 74.", "no space left on the disk"),
         ("OSError: [Errno 28] No space left on device: 'x.tsv'", "no space left on the disk"),
         ("but some output files are missing. Missing files", "should have written"),
+        (
+            "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: x\n"
+            "sbatch: error: Batch job submission failed'.\n    sbatch call:\n        sbatch -p 'x'",
+            "not submitted: sbatch: error: invalid partition: x\nsbatch: error: Batch job",
+        ),
+        (
+            "Job submission failed with exception: The account labb is invalid. There are:\nlab"
+            "For further error details see the cluster log.",
+            "not submitted: The account labb is invalid. There are:\nlab",
+        ),
     ],
     ids=[
         "sigkill",
@@ -191,6 +201,8 @@ def test_a_cause_is_the_last_one_of_the_jobs_own_log(tmp_path):
         "disk-step",
         "disk-snakemake",
         "missing",
+        "sbatch",
+        "account",
     ],
 )
 def test_a_job_that_died_without_a_cause_has_what_is_known_of_it(said, expected):
@@ -203,6 +215,8 @@ def test_a_sensitive_log_is_not_read(tmp_path, monkeypatch):
     (tmp_path / log).parent.mkdir(parents=True)
     (tmp_path / log).write_text("cause: 17 private images\n")
     assert cause_of(log, time.time(), "") == SEE_LOG
+    refused = cause_of(log, time.time(), "Job submission failed with exception: no account")
+    assert refused == "not submitted: no account", "it is the log of another attempt"
     killed = cause_of(log, time.time(), "died with <Signals.SIGKILL: 9>.")
     assert "SIGKILL" in killed and SEE_LOG in killed and "17" not in killed
 

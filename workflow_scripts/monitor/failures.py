@@ -29,6 +29,13 @@ SEE_LOG = "see the log, which lies in the sensitive zone"
 _SIGNAL = re.compile(r"died with <Signals\.(\w+): \d+>")
 _STATUS = re.compile(r"non-zero exit status (\d+)")
 _SCHEDULER = re.compile(r"status is: '?(\w+)")
+# What the Slurm executor says of a job that never became one.
+_REFUSED = (
+    re.compile(r"sbatch failed\. The error message was '(.*?)'\.$", re.DOTALL | re.MULTILINE),
+    re.compile(
+        r"submission failed with exception: (.*?)(?:For further error details|$)", re.DOTALL
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,21 @@ def cause_of(log: str, began: float, said: str) -> str:
     said : str
         What Snakemake or the scheduler said of the failure.
     """
+    if refusal := refused(said):
+        return refusal
     if log and zone_of(log) == "sensitive":
         found = SEE_LOG if _is_recent(log, began) else ""
         ended = _ended_by(said)
         return f"{ended}; {SEE_LOG}" if ended and found else ended or found or _wordless(said)
     return _logged_cause(log, began) or _ended_by(said) or _wordless(said)
+
+
+def refused(said: str) -> str:
+    """What Slurm said if it did not take a job, which then has no log; else empty."""
+    for pattern in _REFUSED:
+        if found := pattern.search(said):
+            return f"not submitted: {found[1].strip()}"
+    return ""
 
 
 def was_interrupted(said: str) -> bool:

@@ -15,7 +15,14 @@ import time
 from collections.abc import Iterable
 
 from workflow_scripts.files import read_json
-from workflow_scripts.monitor.failures import Failure, cause_of, first_few, report, was_interrupted
+from workflow_scripts.monitor.failures import (
+    Failure,
+    cause_of,
+    first_few,
+    refused,
+    report,
+    was_interrupted,
+)
 from workflow_scripts.monitor.screen import LiveScreen, PlainScreen, open_screen
 from workflow_scripts.monitor.tally import Job, Tally, in_words
 from workflow_scripts.plan import Plan
@@ -29,7 +36,10 @@ SCREEN = "DefaultStreamHandler"  # Snakemake's name of its handler
 SHOWN_JOBS = 6
 ESTIMATE_SECONDS = 5.0
 # What Snakemake says between jobs, at any level, that the monitor says better or not at all.
-NOISE = re.compile(r"Exiting because a job execution failed|At least one job did not complete")
+NOISE = re.compile(
+    r"Exiting because a job execution failed|At least one job did not complete|"
+    r"Exception in run_(array_jobs|job) for rule"
+)
 # What it says without a level that a user has to know.
 NEWS = "Will exit after finishing"
 STOPPING = "Terminating processes on user request"
@@ -218,7 +228,7 @@ class Monitor(logging.Handler):
             return []
         log = next(iter(map(str, self._jobs[number].log)), "")
         cause = cause_of(log, self._began.get(number, 0.0), said)
-        failure = Failure(job.rule, job.about, cause, log)
+        failure = Failure(job.rule, job.about, cause, "" if refused(said) else log)
         words = f"{failure.title}: {cause.splitlines()[0]}"
         # The scheduler compares the same numbers, after this, before it counts another attempt.
         attempt, attempts = self._jobs[number].attempt, self._jobs[number].restart_times + 1
