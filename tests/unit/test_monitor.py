@@ -371,6 +371,13 @@ def test_an_error_of_a_job_that_is_tried_again_does_not_stand_last(monkeypatch):
     assert snakemake.screen.last == []
 
 
+def test_jobs_that_are_submitted_are_counted_though_none_is_done(monkeypatch):
+    snakemake = Snakemake(monkeypatch)
+    for number in (0, 7):
+        snakemake.start(number)
+    assert snakemake.monitor.summary()[1] == "0 of 991 jobs done, 2 under way"
+
+
 def test_jobs_that_ctrl_c_ends_have_not_failed(monkeypatch):
     snakemake = Snakemake(monkeypatch)
     for number in (0, 7):

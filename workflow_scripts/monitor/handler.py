@@ -145,6 +145,8 @@ class Monitor(logging.Handler):
                     f"{counts.failed} failed"
                 )
             jobs = f"{counts.jobs_done} of {counts.jobs} jobs done"
+            if (under_way := len(self._tally.running)) and not self._closed:
+                jobs += f", {under_way} under way"
             if remaining and not self._closed:
                 jobs += f", {in_words(*remaining)} left"
             lines.append(jobs)
