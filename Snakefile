@@ -33,6 +33,7 @@ include: "rules/plan.smk"
 
 # Below the plan, which counts the jobs with `gpu=1`.
 adapt_gpu_requests(workflow)
+
 report_group_errors()
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from workflow_scripts.monitor import handler
-from workflow_scripts.monitor.failures import SEE_LOG, SHOWN, Failure, cause_of, report
+from workflow_scripts.monitor.failures import SEE_LOG, SHOWN, Failure, cause_of, refused, report
 from workflow_scripts.monitor.screen import LiveScreen, PlainScreen
 from workflow_scripts.monitor.tally import Job, Tally, in_words
 from workflow_scripts.workflow import is_dry_run
@@ -180,16 +180,6 @@ def test_a_cause_is_the_last_one_of_the_jobs_own_log(tmp_path):
         ("Command 'x' returned non-zero exit status 74.", "no space left on the disk"),
         ("OSError: [Errno 28] No space left on device: 'x.tsv'", "no space left on the disk"),
         ("but some output files are missing. Missing files", "should have written"),
-        (
-            "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: x\n"
-            "sbatch: error: Batch job submission failed'.\n    sbatch call:\n        sbatch -p 'x'",
-            "not submitted: sbatch: error: invalid partition: x\nsbatch: error: Batch job",
-        ),
-        (
-            "Job submission failed with exception: The account labb is invalid. There are:\nlab"
-            "For further error details see the cluster log.",
-            "not submitted: The account labb is invalid. There are:\nlab",
-        ),
     ],
     ids=[
         "sigkill",
@@ -201,12 +191,32 @@ def test_a_cause_is_the_last_one_of_the_jobs_own_log(tmp_path):
         "disk-step",
         "disk-snakemake",
         "missing",
-        "sbatch",
-        "account",
     ],
 )
 def test_a_job_that_died_without_a_cause_has_what_is_known_of_it(said, expected):
     assert expected in cause_of("", 0, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition: x\n"
+            "sbatch: error: Batch job submission failed'.\n    sbatch call:\n        sbatch -p 'x'",
+            "not submitted: sbatch: error: invalid partition: x\n"
+            "sbatch: error: Batch job submission failed",
+        ),
+        (
+            "Job submission failed with exception: The account labb is invalid. There are:\nlab"
+            "For further error details see the cluster log.",
+            "not submitted: The account labb is invalid. There are:\nlab",
+        ),
+        ("SLURM status is: 'FAILED'. For further", ""),
+    ],
+    ids=["sbatch", "account", "submitted"],
+)
+def test_what_slurm_does_not_take_has_its_words_for_a_cause(said, expected):
+    assert refused(said) == expected
 
 
 def test_a_sensitive_log_is_not_read(tmp_path, monkeypatch):
@@ -215,8 +225,6 @@ def test_a_sensitive_log_is_not_read(tmp_path, monkeypatch):
     (tmp_path / log).parent.mkdir(parents=True)
     (tmp_path / log).write_text("cause: 17 private images\n")
     assert cause_of(log, time.time(), "") == SEE_LOG
-    refused = cause_of(log, time.time(), "Job submission failed with exception: no account")
-    assert refused == "not submitted: no account", "it is the log of another attempt"
     killed = cause_of(log, time.time(), "died with <Signals.SIGKILL: 9>.")
     assert "SIGKILL" in killed and SEE_LOG in killed and "17" not in killed
 
@@ -401,6 +409,17 @@ def test_a_job_that_is_interrupted_alone_has_failed(monkeypatch):
     _, head, _, title, cause = snakemake.screen.last
     assert head == "1 job failed; 990 runs cannot be finished:"
     assert (title, cause) == ("fetch_encoder  inception", "  cause: ended by a signal (SIGINT)")
+
+
+def test_a_job_that_slurm_refuses_has_no_log(monkeypatch):
+    snakemake = Snakemake(monkeypatch)
+    snakemake.jobs[0].log = ["results/sensitive/digits/logs/fetch.log"]
+    snakemake.start(0)
+    refusal = "Job submission failed with exception: no such account"
+    snakemake.log("job_error", jobid=0, rule_msg=refusal)
+    snakemake.monitor.close()
+    *_, cause = snakemake.screen.last
+    assert cause == "  cause: not submitted: no such account"
 
 
 def test_a_plain_screen_says_how_far_things_are_though_nothing_happens():

@@ -73,8 +73,6 @@ def cause_of(log: str, began: float, said: str) -> str:
     said : str
         What Snakemake or the scheduler said of the failure.
     """
-    if refusal := refused(said):
-        return refusal
     if log and zone_of(log) == "sensitive":
         found = SEE_LOG if _is_recent(log, began) else ""
         ended = _ended_by(said)
@@ -83,7 +81,7 @@ def cause_of(log: str, began: float, said: str) -> str:
 
 
 def refused(said: str) -> str:
-    """What Slurm said if it did not take a job, which then has no log; else empty."""
+    """The cause if Slurm did not take a job, which then wrote no log; else empty."""
     for pattern in _REFUSED:
         if found := pattern.search(said):
             return f"not submitted: {found[1].strip()}"

@@ -41,8 +41,9 @@ NOISE = re.compile(
     r"Exception in run_(array_jobs|job) for rule"
 )
 # What it says without a level that a user has to know.
-NEWS = "Will exit after finishing"
 STOPPING = "Terminating processes on user request"
+NEWS = re.compile(rf"Will exit after finishing|{STOPPING}")
+# What stands last then.
 STOPPED = "stopped on request; the same command goes on from what is finished"
 # What it says of a job that wrote no files, which has no record of its failure.
 WROTE_NOTHING = re.compile(r"Job (\d+)\s+completed successfully, but some output files are missing")
@@ -91,7 +92,7 @@ class Monitor(logging.Handler):
         self._began: dict[int, float] = {}
         self._said: dict[int, str] = {}  # by thread, of its last exception
         self._failures: dict[int, Failure] = {}
-        self._interrupted: dict[int, str] = {}
+        self._interrupted: dict[int, str] = {}  # what was said of jobs that Ctrl-C ended
         self._metrics: dict[str, list[str]] = {}
         self._estimate: tuple[float, bool] | None = None
         self._estimate_again = 0.0
@@ -200,7 +201,7 @@ class Monitor(logging.Handler):
                     return [(self.format(record), "yellow")]
                 if STOPPING in message:
                     self._stopped_by = STOPPED
-                if NEWS in message or STOPPING in message:
+                if NEWS.search(message):
                     return [(message, "")]
                 if message.startswith("Trying to restart job"):
                     self._stopped_by = ""  # it was an error of that job
@@ -228,9 +229,10 @@ class Monitor(logging.Handler):
             self._tally.stop(number)
             self._interrupted[number] = said
             return []
-        log = next(iter(map(str, self._jobs[number].log)), "")
-        cause = cause_of(log, self._began.get(number, 0.0), said)
-        failure = Failure(job.rule, job.about, cause, "" if refused(said) else log)
+        refusal = refused(said)
+        log = "" if refusal else next(iter(map(str, self._jobs[number].log)), "")
+        cause = refusal or cause_of(log, self._began.get(number, 0.0), said)
+        failure = Failure(job.rule, job.about, cause, log)
         words = f"{failure.title}: {cause.splitlines()[0]}"
         # The scheduler compares the same numbers, after this, before it counts another attempt.
         attempt, attempts = self._jobs[number].attempt, self._jobs[number].restart_times + 1
